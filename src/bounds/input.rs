@@ -1,0 +1,110 @@
+//! The set of inputs that a certificate speaks of.
+
+use ndarray::{Array2, ArrayView2};
+use thiserror::Error;
+
+/// One l-inf box for each network input: all `z` with `lower <= z <= upper`
+/// entry by entry.
+#[derive(Clone, Debug)]
+pub struct InputBox {
+    lower: Array2<f64>,
+    upper: Array2<f64>,
+}
+
+/// Why a box cannot be formed.
+#[derive(Debug, Error)]
+pub enum BoxError {
+    /// eps is negative or not a number.
+    #[error("eps = {0} is not a radius; give a finite number >= 0")]
+    Eps(f64),
+    /// The clipping range is empty.
+    #[error("the clipping range [{0}, {1}] is empty; give LO,HI with LO <= HI")]
+    Clip(f64, f64),
+    /// An input is not finite.
+    #[error("input {input}: entry {entry} is {value}; inputs must be finite")]
+    NotFinite {
+        /// Which input.
+        input: usize,
+        /// Which entry of it.
+        entry: usize,
+        /// What stands there.
+        value: f64,
+    },
+    /// An input lies outside the range that its box is clipped to.
+    #[error(
+        "input {input}: entry {entry} is {value}, outside the clipping range [{low}, {high}]; \
+         give the range of the data, or none"
+    )]
+    OutsideClip {
+        /// Which input.
+        input: usize,
+        /// Which entry of it.
+        entry: usize,
+        /// What stands there.
+        value: f64,
+        /// Least value of the range.
+        low: f64,
+        /// Greatest value of the range.
+        high: f64,
+    },
+}
+
+impl InputBox {
+    /// The l-inf balls of radius `eps` around the rows of `x` (`n x input_len`),
+    /// cut to the data range `clip` where one is given. Ends are rounded
+    /// outward, so the box holds the whole ball.
+    ///
+    /// # Errors
+    /// [`BoxError`] if eps, the range or an input is not usable.
+    pub fn linf(x: ArrayView2<f32>, eps: f64, clip: Option<(f64, f64)>) -> Result<Self, BoxError> {
+        if !(eps >= 0.0 && eps.is_finite()) {
+            return Err(BoxError::Eps(eps));
+        }
+        let (low, high) = clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        if low.is_nan() || high.is_nan() || low > high {
+            return Err(BoxError::Clip(low, high));
+        }
+        for ((input, entry), &value) in x.indexed_iter() {
+            let value = f64::from(value);
+            if !value.is_finite() {
+                return Err(BoxError::NotFinite { input, entry, value });
+            }
+            if value < low || value > high {
+                return Err(BoxError::OutsideClip { input, entry, value, low, high });
+            }
+        }
+        let shifted = |eps: f64| {
+            let end = move |v: f64| match eps {
+                0.0 => v,
+                e if e < 0.0 => (v + e).next_down(),
+                e => (v + e).next_up(),
+            };
+            x.mapv(|v| end(f64::from(v)).clamp(low, high))
+        };
+        Ok(Self { lower: shifted(-eps), upper: shifted(eps) })
+    }
+
+    /// Lower ends, `n x input_len`.
+    #[must_use]
+    pub fn lower(&self) -> ArrayView2<'_, f64> {
+        self.lower.view()
+    }
+
+    /// Upper ends, `n x input_len`.
+    #[must_use]
+    pub fn upper(&self) -> ArrayView2<'_, f64> {
+        self.upper.view()
+    }
+
+    /// Number of boxes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lower.nrows()
+    }
+
+    /// Whether there are no boxes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,245 @@
+//! Lower bounds on the margins `logit_label - logit_other`.
+//!
+//! The affine maps behind the last nonlinearity are merged with the margins
+//! ("elision"), so that a margin is bounded directly and not as the difference
+//! of two bounds.
+
+use std::sync::OnceLock;
+
+use ndarray::{Array2, Axis, s};
+use rayon::prelude::*;
+
+use super::rounding::{centre_radius, gamma, underflow};
+use super::{InputBox, Intervals, propagate};
+use crate::graph::{Graph, ValueId};
+use crate::ops::{Op, Weights};
+
+/// Inputs that pass through the network together.
+const TILE: usize = 16;
+
+/// Lower bounds on margins, `n x classes`; `inf` at the label itself.
+#[derive(Clone, Debug)]
+pub struct Margins {
+    lower: Array2<f64>,
+}
+
+impl Margins {
+    /// The bounds, `n x classes`; `inf` at the label.
+    #[must_use]
+    pub fn lower(&self) -> &Array2<f64> {
+        &self.lower
+    }
+
+    /// The least margin bound of one input.
+    #[must_use]
+    pub fn least(&self, input: usize) -> f64 {
+        self.lower.row(input).iter().fold(f64::INFINITY, |m, &x| if x < m || x.is_nan() { x } else { m })
+    }
+
+    /// Whether every margin of one input is proved positive over its box.
+    #[must_use]
+    pub fn certified(&self, input: usize) -> bool {
+        self.lower.row(input).iter().all(|&x| x > 0.0)
+    }
+}
+
+/// Margin bounds of a network by interval bound propagation.
+pub struct IbpMargins<'a> {
+    graph: &'a Graph,
+    keep: Vec<bool>,
+    elisions: Vec<OnceLock<Elision>>,
+}
+
+impl<'a> IbpMargins<'a> {
+    /// Prepares the bounds of one network.
+    #[must_use]
+    pub fn new(graph: &'a Graph) -> Self {
+        let mut keep = vec![false; graph.nodes.len() + 1];
+        keep[graph.output] = true;
+        for (i, node) in graph.nodes.iter().enumerate().rev() {
+            if keep[i + 1] && matches!(node.op, Op::Affine(_)) {
+                keep[i + 1] = false;
+                node.inputs.iter().for_each(|&v| keep[v] = true);
+            }
+        }
+        let elisions = (0..graph.output_len()).map(|_| OnceLock::new()).collect();
+        Self { graph, keep, elisions }
+    }
+
+    /// Margin bounds of every box against its label. Parallel over tiles of
+    /// inputs; an input's result does not depend on the others.
+    ///
+    /// # Panics
+    /// If there is not one label, below the number of classes, per box.
+    #[must_use]
+    pub fn bound(&self, boxes: &InputBox, labels: &[usize]) -> Margins {
+        assert_eq!(boxes.len(), labels.len(), "one label for each box");
+        let classes = self.graph.output_len();
+        let mut lower = Array2::from_elem((boxes.len(), classes), f64::INFINITY);
+        lower.axis_chunks_iter_mut(Axis(0), TILE).into_par_iter().enumerate().for_each(|(tile, mut out)| {
+            let first = tile * TILE;
+            let labels = &labels[first..first + out.nrows()];
+            let rows = s![first..first + out.nrows(), ..];
+            let input = Intervals {
+                lower: boxes.lower().slice(rows).iter().copied().collect(),
+                upper: boxes.upper().slice(rows).iter().copied().collect(),
+            };
+            let values = propagate(self.graph, labels.len(), input, |v| self.keep[v]);
+            for (i, &label) in labels.iter().enumerate() {
+                let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label));
+                let bounds = elision.lower(i, labels.len(), &values);
+                let others = (0..classes).filter(|&c| c != label);
+                others.zip(bounds).for_each(|(class, bound)| out[[i, class]] = bound);
+            }
+        });
+        Margins { lower }
+    }
+}
+
+/// Rows of a linear function of the output, pulled back through the affine
+/// maps at the end of the network: `row = constant + sum over values v of
+/// coefficients_v . v`, with bounds on the errors of both.
+struct Elision {
+    rows: usize,
+    constant: Vec<f64>,
+    constant_error: Vec<f64>,
+    terms: usize,
+    values: Vec<(ValueId, Coefficients)>,
+}
+
+/// `rows x len` coefficients of one value.
+struct Coefficients {
+    value: Vec<f64>,
+    /// Bound on the absolute error of each.
+    error: Vec<f64>,
+}
+
+impl Elision {
+    /// The rows `e_label - e_other` for every other class in order.
+    fn margins(graph: &Graph, label: usize) -> Self {
+        let classes = graph.output_len();
+        let mut rows = Vec::new();
+        for other in (0..classes).filter(|&c| c != label) {
+            rows.extend((0..classes).map(|c| f64::from(c == label) - f64::from(c == other)));
+        }
+        Self::new(graph, classes - 1, rows)
+    }
+
+    fn new(graph: &Graph, rows: usize, output: Vec<f64>) -> Self {
+        let mut pending: Vec<Option<Coefficients>> = (0..=graph.nodes.len()).map(|_| None).collect();
+        pending[graph.output] = Some(Coefficients { error: vec![0.0; output.len()], value: output });
+        let mut elision = Self {
+            rows,
+            constant: vec![0.0; rows],
+            constant_error: vec![0.0; rows],
+            terms: 1,
+            values: Vec::new(),
+        };
+        for (i, node) in graph.nodes.iter().enumerate().rev() {
+            if let (Op::Affine(op), Some(above)) = (&node.op, &pending[i + 1]) {
+                elision.add_bias(op, graph.len(i + 1), above);
+                let below = pull_back(op, rows, above, node.inputs.iter().map(|&v| graph.len(v)));
+                pending[i + 1] = None;
+                for (&v, part) in node.inputs.iter().zip(below) {
+                    pending[v] = Some(match pending[v].take() {
+                        None => part,
+                        Some(sum) => sum.plus(&part),
+                    });
+                }
+            }
+        }
+        elision.values = pending.into_iter().enumerate().filter_map(|(v, c)| Some((v, c?))).collect();
+        elision.terms = elision.values.iter().map(|(v, _)| graph.len(*v)).sum::<usize>() + 1;
+        elision
+    }
+
+    fn add_bias(&mut self, op: &crate::ops::Affine, len: usize, above: &Coefficients) {
+        let Some(bias) = op.bias() else { return };
+        let error = gamma(len);
+        for row in 0..self.rows {
+            let range = row * len..(row + 1) * len;
+            let (mut sum, mut size) = (self.constant[row], self.constant[row].abs());
+            let mut drift = 0.0;
+            for (j, (a, e)) in above.value[range.clone()].iter().zip(&above.error[range]).enumerate() {
+                let b = bias.at(j);
+                sum += a * b;
+                size += (a * b).abs();
+                drift += e * (b.abs() + op.bias_error()) + a.abs() * op.bias_error();
+            }
+            self.constant[row] = sum;
+            self.constant_error[row] =
+                (self.constant_error[row] + error * size + drift) * (1.0 + error) + underflow(len);
+        }
+    }
+
+    /// Lower bounds of the rows for input `i` of a batch.
+    fn lower(&self, i: usize, batch: usize, values: &[Intervals]) -> Vec<f64> {
+        let error = gamma(self.terms);
+        let mut sums: Vec<(f64, f64)> =
+            self.constant.iter().copied().zip(self.constant_error.clone()).collect();
+        for (v, coefficients) in &self.values {
+            let len = values[*v].lower.len() / batch;
+            let x = i * len..(i + 1) * len;
+            let ball: Vec<(f64, f64)> = values[*v].lower[x.clone()]
+                .iter()
+                .zip(&values[*v].upper[x])
+                .map(|(&l, &u)| centre_radius(l, u))
+                .collect();
+            let rows = coefficients.value.chunks_exact(len).zip(coefficients.error.chunks_exact(len));
+            for ((centre, radius), (a, e)) in sums.iter_mut().zip(rows) {
+                for ((&a, &e), &(c, r)) in a.iter().zip(e).zip(&ball) {
+                    if a != 0.0 || e != 0.0 {
+                        *centre += a * c;
+                        *radius += a.abs() * (r + error * c.abs()) + e * (c.abs() + r);
+                    }
+                }
+            }
+        }
+        sums.iter()
+            .zip(&self.constant)
+            .map(|((centre, radius), constant)| {
+                let radius = (radius + error * constant.abs()) * (1.0 + error) + underflow(self.terms);
+                let lower = (centre - radius).next_down();
+                if lower.is_nan() { f64::NEG_INFINITY } else { lower }
+            })
+            .collect()
+    }
+}
+
+impl Coefficients {
+    fn plus(mut self, other: &Self) -> Self {
+        for (i, (a, e)) in other.value.iter().zip(&other.error).enumerate() {
+            self.value[i] += a;
+            self.error[i] = (self.error[i] + e) * (1.0 + gamma(0)) + f64::EPSILON * self.value[i].abs();
+        }
+        self
+    }
+}
+
+/// `A^T` applied to every row, with its rounding error and the uncertainty of
+/// `A` bounded through `|A|^T`.
+fn pull_back(
+    op: &crate::ops::Affine,
+    rows: usize,
+    above: &Coefficients,
+    lens: impl Iterator<Item = usize>,
+) -> Vec<Coefficients> {
+    let error = gamma(op.adjoint_terms()) + 2.0 * op.relative_error();
+    let size: Vec<f64> = above
+        .value
+        .iter()
+        .zip(&above.error)
+        .map(|(a, e)| {
+            let floor = if *a == 0.0 && *e == 0.0 { 0.0 } else { underflow(0) };
+            (error * a.abs() + e) * (1.0 + error) + floor
+        })
+        .collect();
+    let mut below: Vec<Coefficients> =
+        lens.map(|len| Coefficients { value: vec![0.0; rows * len], error: vec![0.0; rows * len] }).collect();
+    let mut scratch = Vec::new();
+    let mut values: Vec<&mut [f64]> = below.iter_mut().map(|b| &mut b.value[..]).collect();
+    op.adjoint(Weights::exact, rows, &above.value, &mut values, &mut scratch);
+    let mut errors: Vec<&mut [f64]> = below.iter_mut().map(|b| &mut b.error[..]).collect();
+    op.adjoint(Weights::absolute, rows, &size, &mut errors, &mut scratch);
+    below
+}

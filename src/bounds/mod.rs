@@ -1,0 +1,14 @@
+//! Sound bounds on what a network computes over a whole set of inputs.
+//!
+//! All bounds are in `f64` and hold for the network in exact real arithmetic,
+//! with the weights as the model gives them: every rounding error on the way
+//! is bounded and added outward ([`rounding`]).
+
+mod input;
+mod interval;
+mod margin;
+pub mod rounding;
+
+pub use input::{BoxError, InputBox};
+pub use interval::{Intervals, propagate};
+pub use margin::{IbpMargins, Margins};

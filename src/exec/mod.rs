@@ -1,0 +1,6 @@
+//! Batched inference in `f32`: the network as it would be deployed.
+
+mod fuse;
+mod plan;
+
+pub use plan::{Plan, Workspace};

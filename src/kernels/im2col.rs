@@ -1,0 +1,177 @@
+//! The sliding window of a 2-D convolution, as a matrix and back.
+
+use super::Scalar;
+
+/// Geometry of a window that slides over an image of `height x width`.
+/// A 1-D convolution has height 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window2d {
+    /// Height and width of the image.
+    pub image: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between windows.
+    pub stride: [usize; 2],
+    /// Step between the entries of one window.
+    pub dilation: [usize; 2],
+    /// Zeros before the first row and column. Zeros after the last follow
+    /// from `out`.
+    pub pad: [usize; 2],
+    /// Number of windows per axis.
+    pub out: [usize; 2],
+}
+
+impl Window2d {
+    /// Entries of one window: kernel height times width.
+    #[must_use]
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Number of windows: output height times width.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.out[0] * self.out[1]
+    }
+
+    /// Pixels of one channel.
+    #[must_use]
+    pub fn pixels(&self) -> usize {
+        self.image[0] * self.image[1]
+    }
+
+    /// Whether the window is a single pixel that visits every pixel once, so
+    /// that `im2col` would only copy.
+    #[must_use]
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.pad == [0, 0] && self.out == self.image
+    }
+
+    /// The output positions along one axis whose tap number `tap` falls inside
+    /// the image, and the coordinate that the first of them reads.
+    fn inside(&self, axis: usize, tap: usize) -> (std::ops::Range<usize>, usize) {
+        let offset = tap * self.dilation[axis];
+        let (stride, pad, size) = (self.stride[axis], self.pad[axis], self.image[axis]);
+        // Position o reads coordinate o * stride + offset - pad.
+        let first = pad.saturating_sub(offset).div_ceil(stride);
+        let end = (size + pad).saturating_sub(offset).div_ceil(stride).min(self.out[axis]);
+        (first..end.max(first), (first * stride + offset).saturating_sub(pad))
+    }
+
+    /// Calls `each(column, pixel, count)` for every run of `count` output
+    /// positions, starting at index `column` of the unrolled matrix, which
+    /// read pixels from `pixel` on in steps of the horizontal stride.
+    fn runs(&self, mut each: impl FnMut(usize, usize, usize)) {
+        for ky in 0..self.kernel[0] {
+            let (rows, first_y) = self.inside(0, ky);
+            for kx in 0..self.kernel[1] {
+                let (columns, first_x) = self.inside(1, kx);
+                if columns.is_empty() {
+                    continue;
+                }
+                let tap = ky * self.kernel[1] + kx;
+                for (step, row) in rows.clone().enumerate() {
+                    let y = first_y + step * self.stride[0];
+                    each(
+                        tap * self.positions() + row * self.out[1] + columns.start,
+                        y * self.image[1] + first_x,
+                        columns.len(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Unrolls `channels` images into a matrix of `channels * taps` rows and
+    /// `positions` columns (row-major); padding reads as zero.
+    pub fn im2col<T: Scalar>(&self, images: &[T], matrix: &mut [T]) {
+        let block = self.taps() * self.positions();
+        matrix.fill(T::zero());
+        for (image, part) in images.chunks_exact(self.pixels()).zip(matrix.chunks_exact_mut(block)) {
+            self.runs(|column, pixel, count| {
+                let target = &mut part[column..column + count];
+                if self.stride[1] == 1 {
+                    target.copy_from_slice(&image[pixel..pixel + count]);
+                } else {
+                    for (x, y) in target.iter_mut().zip(image[pixel..].iter().step_by(self.stride[1])) {
+                        *x = *y;
+                    }
+                }
+            });
+        }
+    }
+
+    /// The adjoint of [`Window2d::im2col`]: adds every entry of the matrix to
+    /// the pixel that it was read from.
+    pub fn col2im<T: Scalar>(&self, matrix: &[T], images: &mut [T]) {
+        let block = self.taps() * self.positions();
+        for (image, part) in images.chunks_exact_mut(self.pixels()).zip(matrix.chunks_exact(block)) {
+            self.runs(|column, pixel, count| {
+                let source = &part[column..column + count];
+                for (x, y) in image[pixel..].iter_mut().step_by(self.stride[1]).zip(source) {
+                    *x += *y;
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn window() -> impl Strategy<Value = Window2d> {
+        let pair = |range: std::ops::Range<usize>| [range.clone(), range];
+        (pair(1..9), pair(1..5), pair(1..4), pair(1..4), pair(0..5), pair(0..5)).prop_filter_map(
+            "the kernel fits",
+            |(image, kernel, stride, dilation, pad, after)| {
+                let out = [0, 1].map(|a| {
+                    let span = dilation[a] * (kernel[a] - 1) + 1;
+                    (image[a] + pad[a] + after[a]).checked_sub(span).map_or(0, |free| free / stride[a] + 1)
+                });
+                (out[0] > 0 && out[1] > 0).then_some(Window2d { image, kernel, stride, dilation, pad, out })
+            },
+        )
+    }
+
+    /// The definition, entry by entry.
+    fn reference(w: &Window2d, image: &[f64]) -> Vec<f64> {
+        let mut matrix = Vec::new();
+        for ky in 0..w.kernel[0] {
+            for kx in 0..w.kernel[1] {
+                for oy in 0..w.out[0] {
+                    for ox in 0..w.out[1] {
+                        let y = (oy * w.stride[0] + ky * w.dilation[0]).checked_sub(w.pad[0]);
+                        let x = (ox * w.stride[1] + kx * w.dilation[1]).checked_sub(w.pad[1]);
+                        matrix.push(match (y, x) {
+                            (Some(y), Some(x)) if y < w.image[0] && x < w.image[1] => {
+                                image[y * w.image[1] + x]
+                            }
+                            _ => 0.0,
+                        });
+                    }
+                }
+            }
+        }
+        matrix
+    }
+
+    proptest! {
+        #[test]
+        fn unrolling_follows_the_definition_and_its_adjoint(w in window()) {
+            let images: Vec<f64> = (0..2 * w.pixels()).map(|i| i as f64 + 1.0).collect();
+            let block = w.taps() * w.positions();
+            let mut matrix = vec![f64::NAN; 2 * block];
+            w.im2col(&images, &mut matrix);
+            prop_assert_eq!(&matrix[..block], &reference(&w, &images[..w.pixels()])[..]);
+            prop_assert_eq!(&matrix[block..], &reference(&w, &images[w.pixels()..])[..]);
+            // <im2col(x), m> = <x, col2im(m)>; all integers, so exactly.
+            let other: Vec<f64> = (0..2 * block).map(|i| (i * i % 11) as f64).collect();
+            let mut back = vec![0.0; images.len()];
+            w.col2im(&other, &mut back);
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            prop_assert_eq!(dot(&matrix, &other), dot(&images, &back));
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Convolutions and batch normalisation.
+
+use super::{Call, Lowering, NodeError, Value, shapes};
+use crate::kernels::Window2d;
+use crate::ops::{Affine, Conv, Periodic, Scale, Weights};
+
+type Result<T> = std::result::Result<T, NodeError>;
+
+/// What the attributes of a sliding window say, in two dimensions; a single
+/// spatial axis becomes the second of two.
+pub(super) struct Sliding {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    /// Before and after, for each axis.
+    pub(super) pads: [[usize; 2]; 2],
+    /// Number of spatial axes in the model: 1 or 2.
+    axes: usize,
+    auto: Auto,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Auto {
+    No,
+    Upper,
+    Lower,
+}
+
+impl Sliding {
+    /// Reads the attributes; `kernel` is the shape of the weights' window if
+    /// there are weights.
+    pub(super) fn new(call: &Call, spatial: usize, kernel: Option<&[usize]>) -> Result<Self> {
+        if !(1..=2).contains(&spatial) {
+            return Err(NodeError::Value {
+                what: "the number of spatial axes",
+                found: spatial.to_string(),
+                accepted: "1 or 2",
+            });
+        }
+        let list = |name: &'static str, len: usize, least: i64| -> Result<Option<Vec<usize>>> {
+            let Some(values) = call.attributes.ints(name)? else { return Ok(None) };
+            // 2^20 keeps all products of these numbers far from overflow.
+            if values.len() != len || values.iter().any(|&v| v < least || v > 1 << 20) {
+                return Err(NodeError::Value {
+                    what: name,
+                    found: format!("{values:?}"),
+                    accepted: "one moderate, non-negative number per axis (and side)",
+                });
+            }
+            Ok(Some(values.iter().map(|&v| v as usize).collect()))
+        };
+        let pair = |values: Vec<usize>, filler: usize| match values[..] {
+            [x] => [filler, x],
+            _ => [values[0], values[1]],
+        };
+        let said = list("kernel_shape", spatial, 1)?;
+        let kernel = match (kernel, said) {
+            (Some(k), None) => k.to_vec(),
+            (Some(k), Some(said)) if k == said => said,
+            (None, Some(said)) => said,
+            (k, said) => {
+                return Err(NodeError::Value {
+                    what: "kernel_shape",
+                    found: format!("{said:?} with weights of {k:?}"),
+                    accepted: "the window of the weights",
+                });
+            }
+        };
+        if kernel.contains(&0) {
+            return Err(NodeError::Value {
+                what: "the kernel",
+                found: format!("{kernel:?}"),
+                accepted: "positive lengths",
+            });
+        }
+        let auto = match call.attributes.string("auto_pad")?.unwrap_or("NOTSET") {
+            "NOTSET" | "VALID" | "" => Auto::No,
+            "SAME_UPPER" => Auto::Upper,
+            "SAME_LOWER" => Auto::Lower,
+            other => {
+                return Err(NodeError::Value {
+                    what: "auto_pad",
+                    found: other.into(),
+                    accepted: "NOTSET, VALID, SAME_UPPER or SAME_LOWER",
+                });
+            }
+        };
+        let pads = match list("pads", 2 * spatial, 0)?.unwrap_or_else(|| vec![0; 2 * spatial])[..] {
+            [a, b] => [[0, 0], [a, b]],
+            [a, b, c, d] => [[a, c], [b, d]],
+            _ => unreachable!("the list has two or four entries"),
+        };
+        Ok(Self {
+            kernel: pair(kernel, 1),
+            stride: pair(list("strides", spatial, 1)?.unwrap_or_else(|| vec![1; spatial]), 1),
+            dilation: pair(list("dilations", spatial, 1)?.unwrap_or_else(|| vec![1; spatial]), 1),
+            pads,
+            axes: spatial,
+            auto,
+        })
+    }
+
+    /// The spatial axes of a shape as two.
+    pub(super) fn image(&self, shape: &[usize]) -> [usize; 2] {
+        match shape[2..] {
+            [w] => [1, w],
+            _ => [shape[2], shape[3]],
+        }
+    }
+
+    /// Leading axes and spatial ones as the model writes them.
+    pub(super) fn shape(&self, lead: [usize; 2], image: [usize; 2]) -> Vec<usize> {
+        [&lead[..], &image[2 - self.axes..]].concat()
+    }
+
+    fn span(&self, axis: usize) -> usize {
+        self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// The windows over an image, with automatic padding resolved.
+    pub(super) fn over(&mut self, image: [usize; 2], ceil: bool) -> Result<Window2d> {
+        let mut out = [0; 2];
+        for axis in 0..2 {
+            let (span, stride) = (self.span(axis), self.stride[axis]);
+            if self.auto != Auto::No && axis + self.axes >= 2 {
+                out[axis] = image[axis].div_ceil(stride);
+                let total = (out[axis].saturating_sub(1) * stride + span).saturating_sub(image[axis]);
+                let small = total / 2;
+                self.pads[axis] =
+                    if self.auto == Auto::Upper { [small, total - small] } else { [total - small, small] };
+                continue;
+            }
+            let [before, after] = self.pads[axis];
+            let Some(free) = (image[axis] + before + after).checked_sub(span) else {
+                return Err(NodeError::Shape {
+                    found: format!("window {:?} on image {image:?} with pads {:?}", self.kernel, self.pads),
+                    accepted: "a window that fits the padded image",
+                });
+            };
+            out[axis] = if ceil { free.div_ceil(stride) } else { free / stride } + 1;
+            // A window that would start in the padding after the image is left out.
+            if ceil && (out[axis] - 1) * stride >= image[axis] + before {
+                out[axis] -= 1;
+            }
+        }
+        if image.contains(&0) || out.contains(&0) {
+            return Err(NodeError::Shape {
+                found: format!("an image of {image:?}"),
+                accepted: "an image that is not empty",
+            });
+        }
+        Ok(Window2d {
+            image,
+            kernel: self.kernel,
+            stride: self.stride,
+            dilation: self.dilation,
+            pad: self.pads.map(|p| p[0]),
+            out,
+        })
+    }
+}
+
+/// Input shape, weights with their shape, and groups, checked against each
+/// other. `flipped`: the weights' first axis is the input's channels.
+fn operands<'a>(call: &'a Call, flipped: bool) -> Result<(&'a [usize], &'a [usize], &'a [f64], usize)> {
+    let (x, w) = (call.shape(0)?, call.shape(1)?);
+    let weight = call.floats(1)?;
+    let groups = usize::try_from(call.int("group", 1)?).unwrap_or(0);
+    let wrong =
+        || NodeError::shape(&[x, w], "N x C x image and M x C/groups x kernel, groups dividing C and M");
+    if x.len() < 3 || w.len() != x.len() || groups == 0 || x.contains(&0) || w.contains(&0) {
+        return Err(wrong());
+    }
+    let channels = if flipped { w[0] } else { w[1].saturating_mul(groups) };
+    if x[1] != channels || !w[0].is_multiple_of(groups) {
+        return Err(wrong());
+    }
+    Ok((x, w, weight, groups))
+}
+
+fn bias(call: &Call, channels: usize, positions: usize) -> Result<Option<Periodic>> {
+    if call.optional(2).is_none() {
+        return Ok(None);
+    }
+    let values = call.floats(2)?;
+    if values.len() != channels {
+        return Err(NodeError::shape(&[call.shape(2)?], "one bias for every output channel"));
+    }
+    Ok(Some(Periodic::new(Weights::new(values.to_vec()), positions)))
+}
+
+/// The unrolled image of one group must stay within the size limit.
+fn check_unrolled(conv: &Conv) -> Result<()> {
+    shapes::count(&[conv.channels[0] / conv.groups, conv.window.taps(), conv.window.positions()]).map(|_| ())
+}
+
+pub(super) fn conv(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let (x, w, weight, groups) = operands(call, false)?;
+    let mut sliding = Sliding::new(call, x.len() - 2, Some(&w[2..]))?;
+    let window = sliding.over(sliding.image(x), false)?;
+    let shape = sliding.shape([x[0], w[0]], window.out);
+    shapes::count(&shape)?;
+    let conv = Conv {
+        channels: [x[1], w[0]],
+        groups,
+        weight: Weights::new(weight.to_vec()),
+        bias: bias(call, w[0], window.positions())?,
+        transposed: false,
+        window,
+    };
+    check_unrolled(&conv)?;
+    let input = Lowering::activation(call.input(0)?, 0)?;
+    Ok(vec![graph.affine(call, Affine::Conv(conv), input, shape)?])
+}
+
+pub(super) fn conv_transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let (x, w, weight, groups) = operands(call, true)?;
+    let mut sliding = Sliding::new(call, x.len() - 2, Some(&w[2..]))?;
+    let from = sliding.image(x);
+    let list = |name: &'static str| -> Result<Option<[usize; 2]>> {
+        let Some(values) = call.attributes.ints(name)? else { return Ok(None) };
+        let wrong = || NodeError::Value {
+            what: name,
+            found: format!("{values:?}"),
+            accepted: "a moderate length per spatial axis",
+        };
+        // Some exporters name all axes of the output.
+        let spatial = &values[values.len().saturating_sub(x.len() - 2)..];
+        if spatial.len() != x.len() - 2 || spatial.iter().any(|&v| !(0..1 << 20).contains(&v)) {
+            return Err(wrong());
+        }
+        Ok(Some(match spatial[..] {
+            [v] => [if name == "output_shape" { 1 } else { 0 }, v as usize],
+            _ => [spatial[0] as usize, spatial[1] as usize],
+        }))
+    };
+    let extra = list("output_padding")?.unwrap_or([0, 0]);
+    let target = list("output_shape")?;
+    let mut image = [0; 2];
+    for axis in 0..2 {
+        let full = sliding.stride[axis] * (from[axis] - 1) + extra[axis] + sliding.span(axis);
+        if target.is_some() || (sliding.auto != Auto::No && axis + sliding.axes >= 2) {
+            image[axis] = target.map_or(from[axis] * sliding.stride[axis], |t| t[axis]);
+            let total = full.saturating_sub(image[axis]);
+            let small = total / 2;
+            sliding.pads[axis] =
+                if sliding.auto == Auto::Upper { [small, total - small] } else { [total - small, small] };
+        } else {
+            let [before, after] = sliding.pads[axis];
+            image[axis] = full.saturating_sub(before + after);
+        }
+        if image[axis] == 0 {
+            return Err(NodeError::shape(
+                &[x, w],
+                "a transposed convolution with an output that is not empty",
+            ));
+        }
+    }
+    let window = Window2d {
+        image,
+        kernel: sliding.kernel,
+        stride: sliding.stride,
+        dilation: sliding.dilation,
+        pad: sliding.pads.map(|p| p[0]),
+        out: from,
+    };
+    let channels = w[1] * groups;
+    let shape = sliding.shape([x[0], channels], image);
+    shapes::count(&shape)?;
+    let conv = Conv {
+        channels: [channels, w[0]],
+        groups,
+        weight: Weights::new(weight.to_vec()),
+        bias: bias(call, channels, image.iter().product())?,
+        transposed: true,
+        window,
+    };
+    check_unrolled(&conv)?;
+    let input = Lowering::activation(call.input(0)?, 0)?;
+    Ok(vec![graph.affine(call, Affine::Conv(conv), input, shape)?])
+}
+
+/// `gamma (x - mean) / sqrt(var + epsilon) + beta`, its own affine map.
+pub(super) fn batch_normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    if call.int("training_mode", 0)? != 0 || call.outputs > 1 {
+        return Err(NodeError::Value {
+            what: "training_mode",
+            found: "training".into(),
+            accepted: "a model exported for inference",
+        });
+    }
+    let shape = call.shape(0)?;
+    let channels = *shape.get(1).ok_or_else(|| NodeError::shape(&[shape], "N x C x ..."))?;
+    let [gamma, beta, mean, variance] = [call.floats(1)?, call.floats(2)?, call.floats(3)?, call.floats(4)?];
+    if [gamma, beta, mean, variance].iter().any(|p| p.len() != channels) || channels == 0 {
+        return Err(NodeError::shape(&[shape], "four parameters for every channel"));
+    }
+    let epsilon = call.float("epsilon", 1e-5)?;
+    if let Some(bad) = variance.iter().find(|v| !(**v + epsilon > 0.0)) {
+        return Err(NodeError::Value {
+            what: "a variance",
+            found: bad.to_string(),
+            accepted: "a positive sum with epsilon",
+        });
+    }
+    let scale: Vec<f64> = gamma.iter().zip(variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
+    let shift: Vec<f64> = (0..channels).map(|c| beta[c] - mean[c] * scale[c]).collect();
+    // Three roundings each in the scale and in what is made from it.
+    let error = 4.0 * f64::EPSILON;
+    let size = |c: usize| beta[c].abs() + (mean[c] * scale[c]).abs();
+    let shift_error = (0..channels).map(size).fold(0.0, f64::max) * 2.0 * error;
+    let inner = shape[2..].iter().product::<usize>().max(1);
+    let op = Scale {
+        len: shapes::count(shape)?,
+        scale: Some(Periodic::new(Weights::rounded(scale, error), inner)),
+        shift: Some(Periodic::new(Weights::new(shift), inner)),
+        shift_error,
+    };
+    let x = Lowering::activation(call.input(0)?, 0)?;
+    Ok(vec![graph.affine(call, Affine::Scale(op), x, shape.to_vec())?])
+}

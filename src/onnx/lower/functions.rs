@@ -1,0 +1,88 @@
+//! Elementwise functions of one activation.
+
+use std::sync::Arc;
+
+use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
+use crate::onnx::tensor::Data;
+use crate::ops::{
+    Abs, Clip, Cos, Elu, Erf, Exp, Function, Gelu, GeluTanh, HardSwish, LeakyRelu, Log, Op, Periodic,
+    Reciprocal, Relu, Sigmoid, Sign, Sin, Softplus, Sqrt, Tanh,
+};
+
+type Result<T> = std::result::Result<T, NodeError>;
+
+pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let shape = call.shape(0)?.to_vec();
+    let mut x = Lowering::activation(call.input(0)?, 0)?;
+    let finite = |what: &'static str, v: f64| {
+        let wrong = NodeError::Value { what, found: v.to_string(), accepted: "a finite number" };
+        if v.is_finite() { Ok(v) } else { Err(wrong) }
+    };
+    let f: Arc<dyn Function> = match call.op {
+        "Relu" => Arc::new(Relu),
+        "LeakyRelu" => {
+            let slope = finite("alpha", call.float("alpha", 0.01)?)?;
+            Arc::new(LeakyRelu { slope: Periodic::constant(slope) })
+        }
+        "PRelu" => Arc::new(LeakyRelu { slope: shapes::periodic(call.tensor(1)?, 1, &shape)? }),
+        "Elu" => Arc::new(Elu { alpha: finite("alpha", call.float("alpha", 1.0)?)?, gamma: 1.0 }),
+        "Selu" => Arc::new(Elu {
+            alpha: finite("alpha", call.float("alpha", 1.673_263_2_f32.into())?)?,
+            gamma: finite("gamma", call.float("gamma", 1.050_701_f32.into())?)?,
+        }),
+        "HardSigmoid" => {
+            // clip(alpha x + beta, 0, 1).
+            let scale = Periodic::constant(finite("alpha", call.float("alpha", 0.2_f32.into())?)?);
+            let shift = Periodic::constant(finite("beta", call.float("beta", 0.5)?)?);
+            let scaled = arithmetic::scaled(graph, call, x, &shape, Some(scale), Some(shift))?;
+            x = Lowering::activation(&scaled, 0)?;
+            Arc::new(Clip { low: Periodic::constant(0.0), high: Periodic::constant(1.0) })
+        }
+        "Clip" => Arc::new(Clip {
+            low: Periodic::constant(limit(call, 1, "min", f64::NEG_INFINITY)?),
+            high: Periodic::constant(limit(call, 2, "max", f64::INFINITY)?),
+        }),
+        "Gelu" => match call.attributes.string("approximate")?.unwrap_or("none") {
+            "none" => Arc::new(Gelu),
+            "tanh" => Arc::new(GeluTanh),
+            other => {
+                return Err(NodeError::Value {
+                    what: "approximate",
+                    found: other.into(),
+                    accepted: "none or tanh",
+                });
+            }
+        },
+        "HardSwish" => Arc::new(HardSwish),
+        "Sigmoid" => Arc::new(Sigmoid),
+        "Tanh" => Arc::new(Tanh),
+        "Softplus" => Arc::new(Softplus),
+        "Erf" => Arc::new(Erf),
+        "Exp" => Arc::new(Exp),
+        "Log" => Arc::new(Log),
+        "Sqrt" => Arc::new(Sqrt),
+        "Reciprocal" => Arc::new(Reciprocal),
+        "Abs" => Arc::new(Abs),
+        "Sign" => Arc::new(Sign),
+        "Sin" => Arc::new(Sin),
+        "Cos" => Arc::new(Cos),
+        _ => return Err(NodeError::Operator("unknown to this version")),
+    };
+    Ok(vec![graph.push(call, Op::Elementwise(f), vec![x], shape)?])
+}
+
+/// A limit of `Clip`: an input since opset 11, an attribute before.
+fn limit(call: &Call, index: usize, attribute: &'static str, default: f64) -> Result<f64> {
+    let value = match call.optional(index) {
+        None if call.opset < 11 => call.float(attribute, default)?,
+        None => default,
+        Some(_) => match &call.tensor(index)?.data {
+            Data::Float(v) if v.len() == 1 => v[0],
+            _ => return Err(NodeError::Type { input: index, accepted: "one floating-point number" }),
+        },
+    };
+    if value.is_nan() {
+        return Err(NodeError::Value { what: attribute, found: "NaN".into(), accepted: "a number" });
+    }
+    Ok(value)
+}

@@ -1,0 +1,345 @@
+//! ONNX nodes to graph nodes: constants and shapes are evaluated, layout
+//! operators become selections, all others one of the three kinds.
+
+mod arithmetic;
+mod constants;
+mod conv;
+mod error;
+mod functions;
+mod layout;
+mod matmul;
+mod pool;
+mod reduce;
+mod shapes;
+mod softmax;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use ndarray::ArrayD;
+
+pub use error::NodeError;
+
+use super::attributes::Attributes;
+use super::proto::NodeProto;
+use super::tensor::{Data, Tensor};
+use crate::graph::{Node, ValueId};
+use crate::ops::{Affine, Op, Periodic, Sparse, Weights};
+
+/// No value may have more entries than this, so that a hostile model cannot
+/// exhaust the memory: a gibibyte of `f64`.
+pub(super) const MAX_ENTRIES: usize = 1 << 27;
+
+/// What an ONNX name stands for while a model is being lowered.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Known at load time.
+    Constant(Arc<Tensor>),
+    /// Depends on the network's input. The shape may differ in form from that
+    /// of the graph's value: reshaping moves nothing.
+    Activation { id: ValueId, shape: Vec<usize> },
+}
+
+impl Value {
+    pub(super) fn shape(&self) -> &[usize] {
+        match self {
+            Self::Constant(tensor) => &tensor.shape,
+            Self::Activation { shape, .. } => shape,
+        }
+    }
+
+    fn constant(shape: Vec<usize>, data: Data) -> Self {
+        Self::Constant(Arc::new(Tensor { shape, data }))
+    }
+}
+
+/// A node as the handlers see it: its inputs resolved, its attributes typed.
+struct Call<'a> {
+    name: &'a str,
+    op: &'a str,
+    /// Version of the ONNX operator set.
+    opset: i64,
+    inputs: Vec<Option<Value>>,
+    attributes: Attributes<'a>,
+    outputs: usize,
+}
+
+impl Call<'_> {
+    fn input(&self, index: usize) -> Result<&Value, NodeError> {
+        self.optional(index).ok_or(NodeError::MissingInput(index))
+    }
+
+    fn optional(&self, index: usize) -> Option<&Value> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    fn shape(&self, index: usize) -> Result<&[usize], NodeError> {
+        Ok(self.input(index)?.shape())
+    }
+
+    /// Input `index`, which must be known at load time.
+    fn tensor(&self, index: usize) -> Result<&Tensor, NodeError> {
+        match self.input(index)? {
+            Value::Constant(tensor) => Ok(tensor),
+            Value::Activation { .. } => Err(NodeError::NotConstant(index)),
+        }
+    }
+
+    fn floats(&self, index: usize) -> Result<&[f64], NodeError> {
+        match &self.tensor(index)?.data {
+            Data::Float(values) => Ok(values),
+            _ => Err(NodeError::Type { input: index, accepted: "floating-point numbers" }),
+        }
+    }
+
+    /// Integers from input `index`, or from the attribute that older operator
+    /// sets have instead; `None` if neither is there.
+    fn ints(&self, index: usize, attribute: &str) -> Result<Option<Vec<i64>>, NodeError> {
+        if self.optional(index).is_none() {
+            return Ok(self.attributes.ints(attribute)?.map(<[i64]>::to_vec));
+        }
+        match &self.tensor(index)?.data {
+            Data::Int(values) => Ok(Some(values.clone())),
+            _ => Err(NodeError::Type { input: index, accepted: "integers" }),
+        }
+    }
+
+    fn int(&self, attribute: &str, default: i64) -> Result<i64, NodeError> {
+        Ok(self.attributes.int(attribute)?.unwrap_or(default))
+    }
+
+    fn float(&self, attribute: &str, default: f64) -> Result<f64, NodeError> {
+        Ok(self.attributes.float(attribute)?.unwrap_or(default))
+    }
+}
+
+type Handler = fn(&mut Lowering, &Call) -> Result<Vec<Value>, NodeError>;
+
+/// The handler of an ONNX operator, or why there is none.
+fn handler(op: &str) -> Result<Handler, &'static str> {
+    Ok(match op {
+        "Constant" => constants::constant,
+        "Shape" | "Size" => constants::shape,
+        "ConstantOfShape" => constants::constant_of_shape,
+        "Range" => constants::range,
+        "Cast" | "CastLike" => constants::cast,
+        "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Not" | "Mod"
+        | "Floor" | "Ceil" | "Round" => constants::only_constants,
+        "Identity" | "Dropout" => layout::identity,
+        "Reshape" => layout::reshape,
+        "Flatten" => layout::flatten,
+        "Squeeze" => layout::squeeze,
+        "Unsqueeze" => layout::unsqueeze,
+        "Transpose" => layout::transpose,
+        "Concat" => layout::concat,
+        "Split" => layout::split,
+        "Slice" => layout::slice,
+        "Gather" => layout::gather,
+        "Expand" => layout::expand,
+        "Pad" => layout::pad,
+        "Upsample" | "Resize" => layout::resize,
+        "Where" => layout::select,
+        "Add" | "Sum" | "Sub" => arithmetic::add,
+        "Mul" => arithmetic::multiply,
+        "Div" => arithmetic::divide,
+        "Neg" => arithmetic::negate,
+        "Pow" => arithmetic::power,
+        "Min" | "Max" => arithmetic::extremum,
+        "Gemm" => matmul::gemm,
+        "MatMul" => matmul::matmul,
+        "Conv" => conv::conv,
+        "ConvTranspose" => conv::conv_transpose,
+        "BatchNormalization" => conv::batch_normalization,
+        "AveragePool" => pool::average,
+        "MaxPool" => pool::max,
+        "GlobalAveragePool" | "GlobalMaxPool" => pool::global,
+        "ReduceSum" | "ReduceMean" | "ReduceMax" => reduce::reduce,
+        "Softmax" | "LogSoftmax" => softmax::softmax,
+        "Relu" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Sigmoid" | "HardSigmoid" | "HardSwish"
+        | "Tanh" | "Softplus" | "Gelu" | "Erf" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Abs" | "Sign"
+        | "Sin" | "Cos" | "Clip" => functions::function,
+        "If" | "Loop" | "Scan" => return Err("control flow is not a fixed graph"),
+        _ => return Err("unknown to this version"),
+    })
+}
+
+/// Why an operator cannot be lowered at all; `None` if it can, at least on
+/// constants.
+pub(super) fn unsupported(node: &NodeProto) -> Option<&'static str> {
+    if !matches!(node.domain(), "" | "ai.onnx") {
+        return Some("not of the standard ONNX domain");
+    }
+    handler(node.op_type()).err()
+}
+
+/// The graph under construction.
+pub(super) struct Lowering {
+    pub(super) nodes: Vec<Node>,
+    /// Operators that left no node, with how often.
+    pub(super) folded: BTreeMap<String, usize>,
+    values: HashMap<String, Value>,
+    names: HashSet<String>,
+    lens: Vec<usize>,
+    opset: i64,
+}
+
+impl Lowering {
+    /// Starts with the network's input.
+    pub(super) fn new(opset: i64, input: &str, shape: Vec<usize>) -> Result<Self, NodeError> {
+        let len = shapes::count(&shape)?;
+        let input_value = Value::Activation { id: 0, shape };
+        Ok(Self {
+            nodes: Vec::new(),
+            folded: BTreeMap::new(),
+            values: HashMap::from([(input.to_owned(), input_value)]),
+            names: HashSet::new(),
+            lens: vec![len],
+            opset,
+        })
+    }
+
+    /// Makes a constant known under a name.
+    pub(super) fn define(&mut self, name: &str, tensor: Tensor) {
+        self.values.insert(name.to_owned(), Value::Constant(Arc::new(tensor)));
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// Lowers one node; its inputs must have been lowered before.
+    pub(super) fn node(&mut self, index: usize, proto: &NodeProto) -> Result<(), NodeError> {
+        let inputs = proto
+            .input
+            .iter()
+            .map(|name| match name.as_str() {
+                "" => Ok(None),
+                name => self
+                    .values
+                    .get(name)
+                    .cloned()
+                    .map(Some)
+                    .ok_or_else(|| NodeError::Unknown(name.to_owned())),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let name = label(index, proto);
+        let call = Call {
+            name: &name,
+            op: proto.op_type(),
+            opset: self.opset,
+            inputs,
+            attributes: Attributes::new(proto),
+            outputs: proto.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1),
+        };
+        let handler = handler(proto.op_type()).map_err(NodeError::Operator)?;
+        let before = self.nodes.len();
+        let results = match constants::evaluate(&call, handler)? {
+            Some(results) => results,
+            None => handler(self, &call)?,
+        };
+        if results.len() < call.outputs {
+            return Err(NodeError::Outputs { found: call.outputs, accepted: results.len() });
+        }
+        if self.nodes.len() == before {
+            *self.folded.entry(proto.op_type().to_owned()).or_default() += 1;
+        }
+        for (name, value) in proto.output.iter().zip(results) {
+            if !name.is_empty() && self.values.insert(name.clone(), value).is_some() {
+                return Err(NodeError::Redefined(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends an operator and returns its result.
+    fn push(
+        &mut self,
+        call: &Call,
+        op: Op,
+        inputs: Vec<ValueId>,
+        shape: Vec<usize>,
+    ) -> Result<Value, NodeError> {
+        self.lens.push(shapes::count(&shape)?);
+        let mut name = call.name.to_owned();
+        let mut copy = 1;
+        while !self.names.insert(name.clone()) {
+            copy += 1;
+            name = format!("{}#{copy}", call.name);
+        }
+        self.nodes.push(Node { name, origin: call.op.to_owned(), op, inputs, shape: shape.clone() });
+        Ok(Value::Activation { id: self.nodes.len(), shape })
+    }
+
+    /// Appends an affine map of one activation.
+    fn affine(
+        &mut self,
+        call: &Call,
+        op: Affine,
+        input: ValueId,
+        shape: Vec<usize>,
+    ) -> Result<Value, NodeError> {
+        self.push(call, Op::Affine(op), vec![input], shape)
+    }
+
+    /// The graph value behind a floating-point operand; a constant is an error.
+    fn activation(value: &Value, index: usize) -> Result<ValueId, NodeError> {
+        match value {
+            Value::Activation { id, .. } => Ok(*id),
+            Value::Constant(_) => Err(NodeError::Constant(index)),
+        }
+    }
+
+    /// A tensor whose entry `i` is entry `layout[i]` of the concatenation of
+    /// `values`, or `fill` where the layout says [`shapes::FILL`]. Constants
+    /// among activations become a bias; without activations the result is a
+    /// constant; a layout that moves nothing leaves no node.
+    fn rearrange(
+        &mut self,
+        call: &Call,
+        values: &[&Value],
+        layout: &ArrayD<usize>,
+        fill: f64,
+    ) -> Result<Value, NodeError> {
+        let shape = layout.shape().to_vec();
+        shapes::count(&shape)?;
+        let Some(first) = values.iter().position(|v| matches!(v, Value::Activation { .. })) else {
+            return constants::rearrange(values, layout, fill);
+        };
+        if let [Value::Activation { id, .. }] = values
+            && layout.len() == self.lens[*id]
+            && layout.iter().enumerate().all(|(i, &source)| i == source)
+        {
+            return Ok(Value::Activation { id: *id, shape });
+        }
+        let (mut ids, mut lens, mut entries, mut total) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for value in values {
+            match value {
+                Value::Activation { id, .. } => {
+                    ids.push(*id);
+                    lens.push(self.lens[*id]);
+                    entries.extend((total..total + self.lens[*id]).map(Ok));
+                    total += self.lens[*id];
+                }
+                Value::Constant(tensor) => match &tensor.data {
+                    Data::Float(data) => entries.extend(data.iter().map(|&x| Err(x))),
+                    _ => return Err(NodeError::Type { input: first, accepted: "one element type" }),
+                },
+            }
+        }
+        let source = |i: &usize| if *i == shapes::FILL { Err(fill) } else { entries[*i] };
+        let bias: Vec<f64> = layout.iter().map(|i| source(i).err().unwrap_or(0.0)).collect();
+        let op = Sparse {
+            bias: bias.iter().any(|&b| b != 0.0).then(|| Periodic::new(Weights::new(bias), 1)),
+            ..Sparse::select_some(lens, layout.iter().map(|i| source(i).ok()))
+        };
+        self.push(call, Op::Affine(Affine::Sparse(op)), ids, shape)
+    }
+}
+
+/// A name for messages and tables: the node's own, or operator and position.
+pub(super) fn label(index: usize, node: &NodeProto) -> String {
+    match node.name() {
+        "" => format!("{}_{index}", node.op_type()),
+        name => name.to_owned(),
+    }
+}

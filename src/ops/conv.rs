@@ -1,0 +1,96 @@
+//! Convolution in one or two dimensions, and its transpose.
+
+use super::{Periodic, Pick, Weights};
+use crate::kernels::{Matrix, Scalar, Window2d, matmul};
+
+/// A convolution over `channels x height x width`, or the transpose of one.
+///
+/// The fields describe the plain convolution. Transposed, the map goes the
+/// other way: from what would be the convolution's output to its input.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Geometry of the plain convolution.
+    pub window: Window2d,
+    /// Input and output channels of the plain convolution.
+    pub channels: [usize; 2],
+    /// Number of groups; divides both channel counts.
+    pub groups: usize,
+    /// Row-major `channels[1] x channels[0] / groups x kernel`.
+    pub weight: Weights,
+    /// Bias over the entries of this map's output.
+    pub bias: Option<Periodic>,
+    /// Whether this map is the transpose (ONNX `ConvTranspose`).
+    pub transposed: bool,
+}
+
+impl Conv {
+    fn group_channels(&self) -> [usize; 2] {
+        self.channels.map(|c| c / self.groups)
+    }
+
+    /// `y = W * x` as `out_channels x taps` times `taps x positions`.
+    fn convolve<T: Scalar>(&self, weight: &[T], x: &[T], out: &mut [T], scratch: &mut Vec<T>) {
+        let [ins, outs] = self.group_channels();
+        let (w, positions) = (&self.window, self.window.positions());
+        let taps = ins * w.taps();
+        let images = x.chunks_exact(ins * w.pixels()).zip(out.chunks_exact_mut(outs * positions));
+        for (index, (x, out)) in images.enumerate() {
+            let group = index % self.groups;
+            let kernel = Matrix::new(&weight[group * outs * taps..][..outs * taps], outs, taps);
+            if w.is_pointwise() {
+                matmul(out, kernel, Matrix::new(x, taps, positions), false);
+            } else {
+                scratch.resize(taps * positions, T::zero());
+                w.im2col(x, scratch);
+                matmul(out, kernel, Matrix::new(scratch, taps, positions), false);
+            }
+        }
+    }
+
+    /// `grad += W^T y`.
+    fn convolve_back<T: Scalar>(&self, weight: &[T], y: &[T], grad: &mut [T], scratch: &mut Vec<T>) {
+        let [ins, outs] = self.group_channels();
+        let (w, positions) = (&self.window, self.window.positions());
+        let taps = ins * w.taps();
+        let images = y.chunks_exact(outs * positions).zip(grad.chunks_exact_mut(ins * w.pixels()));
+        for (index, (y, grad)) in images.enumerate() {
+            let group = index % self.groups;
+            let kernel = Matrix::new(&weight[group * outs * taps..][..outs * taps], outs, taps);
+            scratch.resize(taps * positions, T::zero());
+            matmul(scratch, kernel.t(), Matrix::new(y, outs, positions), false);
+            w.col2im(scratch, grad);
+        }
+    }
+
+    pub(super) fn linear<T: Scalar>(&self, pick: Pick<T>, x: &[T], out: &mut [T], scratch: &mut Vec<T>) {
+        if self.transposed {
+            out.fill(T::zero());
+            self.convolve_back(pick(&self.weight), x, out, scratch);
+        } else {
+            self.convolve(pick(&self.weight), x, out, scratch);
+        }
+    }
+
+    pub(super) fn adjoint<T: Scalar>(&self, pick: Pick<T>, y: &[T], grad: &mut [T], scratch: &mut Vec<T>) {
+        if self.transposed {
+            let mut part = vec![T::zero(); grad.len()];
+            self.convolve(pick(&self.weight), y, &mut part, scratch);
+            grad.iter_mut().zip(part).for_each(|(g, p)| *g += p);
+        } else {
+            self.convolve_back(pick(&self.weight), y, grad, scratch);
+        }
+    }
+
+    pub(super) fn terms(&self) -> usize {
+        self.group_channels()[usize::from(self.transposed)] * self.window.taps()
+    }
+
+    pub(super) fn adjoint_terms(&self) -> usize {
+        self.group_channels()[usize::from(!self.transposed)] * self.window.taps()
+    }
+
+    pub(super) fn multiply_adds(&self) -> usize {
+        let [ins, outs] = self.group_channels();
+        self.groups * ins * outs * self.window.taps() * self.window.positions()
+    }
+}

@@ -1,0 +1,88 @@
+//! The second kind: elementwise functions.
+
+use std::fmt::Debug;
+
+use crate::kernels::Scalar;
+
+/// A function that is applied to every entry of a tensor.
+///
+/// A new function implements `name` and `eval`; where it is not monotone also
+/// `turning`, where its `eval` rounds also `rounding`, and where its values
+/// are bounded also `image`. Inference and interval bounds follow.
+pub trait Function: Debug + Send + Sync {
+    /// Name for tables and errors.
+    fn name(&self) -> &'static str;
+
+    /// Value at `x` for entry `i` of the tensor. NaN outside the domain.
+    fn eval(&self, i: usize, x: f64) -> f64;
+
+    /// Bound on `|eval(x) - f(x)|` where `y = eval(x)`. Default: the bound of
+    /// a few elementary functions and operations in a row.
+    fn rounding(&self, _x: f64, y: f64) -> f64 {
+        ELEMENTARY * y.abs() + TINY
+    }
+
+    /// Lower and upper bounds on the values at the points inside
+    /// `(lower, upper)` where the function turns; `None` if it is monotone there.
+    /// `Some((-inf, inf))` if it has a pole or leaves its domain.
+    fn turning(&self, _i: usize, _lower: f64, _upper: f64) -> Option<(f64, f64)> {
+        None
+    }
+
+    /// An interval that holds all values of the function, exactly.
+    fn image(&self) -> (f64, f64) {
+        (f64::NEG_INFINITY, f64::INFINITY)
+    }
+
+    /// Number of constants the function holds per network.
+    fn parameters(&self) -> usize {
+        0
+    }
+
+    /// Bounds on the values over `[lower, upper]`: exact ranges, widened by
+    /// the rounding of `eval`. Entries that may be NaN give `[-inf, inf]`.
+    fn range(&self, i: usize, lower: f64, upper: f64) -> (f64, f64) {
+        let (at_lower, at_upper) = (self.eval(i, lower), self.eval(i, upper));
+        if at_lower.is_nan() || at_upper.is_nan() {
+            return (f64::NEG_INFINITY, f64::INFINITY);
+        }
+        let (r0, r1) = (self.rounding(lower, at_lower), self.rounding(upper, at_upper));
+        let below = |y: f64, r: f64| if r == 0.0 { y } else { (y - r).next_down() };
+        let above = |y: f64, r: f64| if r == 0.0 { y } else { (y + r).next_up() };
+        let mut low = below(at_lower, r0).min(below(at_upper, r1));
+        let mut high = above(at_lower, r0).max(above(at_upper, r1));
+        if let Some((least, greatest)) = self.turning(i, lower, upper) {
+            low = low.min(least);
+            high = high.max(greatest);
+        }
+        let (least, greatest) = self.image();
+        let (low, high) = (low.max(least), high.min(greatest));
+        // An infinite error bound next to an infinite value gives NaN.
+        (if low.is_nan() { least } else { low }, if high.is_nan() { greatest } else { high })
+    }
+
+    /// Applies the function to tensors of `len` entries that fill `data`.
+    /// Computed in `f64` and rounded once, so the same on every machine.
+    fn apply32(&self, len: usize, data: &mut [f32]) {
+        apply(self, len, data);
+    }
+
+    /// As [`Function::apply32`], in `f64`.
+    fn apply64(&self, len: usize, data: &mut [f64]) {
+        apply(self, len, data);
+    }
+}
+
+fn apply<T: Scalar, F: Function + ?Sized>(function: &F, len: usize, data: &mut [T]) {
+    for tensor in data.chunks_mut(len.max(1)) {
+        for (i, x) in tensor.iter_mut().enumerate() {
+            *x = T::of(function.eval(i, x.wide()));
+        }
+    }
+}
+
+/// Relative error bound of an elementary function of `libm` (each within one
+/// or two units in the last place) followed by a few operations.
+pub(super) const ELEMENTARY: f64 = 8.0 * f64::EPSILON;
+/// Absolute error bound where results leave the normal range.
+pub(super) const TINY: f64 = 4.0 * f64::MIN_POSITIVE * f64::EPSILON;

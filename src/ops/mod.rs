@@ -1,0 +1,86 @@
+//! Operators, in three kinds. Every analysis is written once per kind.
+//!
+//! | kind | what it is | type |
+//! |---|---|---|
+//! | affine map | `A x + b` over one or more inputs | [`Affine`] |
+//! | elementwise function | `f(x_i)` for every entry | [`Function`] |
+//! | product | a function of several activations at once: products, maxima | [`Product`] |
+//!
+//! An ONNX operator that is none of the three is rewritten into them when a
+//! model is loaded (a softmax, for example, is differences, a log-sum-exp and
+//! an exponential).
+//!
+//! All operators work on batches: a value of `len` entries per network input
+//! is a slice of `batch * len` entries, one input after the other.
+
+mod affine;
+mod conv;
+mod dense;
+mod elementwise;
+mod exponential;
+mod piecewise;
+mod power;
+mod product;
+mod scale;
+mod sparse;
+mod sum;
+mod weights;
+
+pub use affine::Affine;
+pub use conv::Conv;
+pub use dense::Dense;
+pub use elementwise::Function;
+pub use exponential::{Elu, Erf, Exp, Gelu, GeluTanh, Sigmoid, Softplus, Tanh};
+pub use piecewise::{Abs, Clip, HardSwish, LeakyRelu, Relu, Sign};
+pub use power::{Cos, Log, Pow, Reciprocal, Sin, Sqrt};
+pub use product::{MatMul, Product};
+pub use scale::Scale;
+pub use sparse::{Groups, Sparse};
+pub use sum::Sum;
+pub use weights::{Periodic, Pick, Weights};
+
+use std::sync::Arc;
+
+/// An operator of one of the three kinds.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// `A x + b`.
+    Affine(Affine),
+    /// The same function of every entry.
+    Elementwise(Arc<dyn Function>),
+    /// A joint function of several activations.
+    Product(Product),
+}
+
+impl Op {
+    /// `affine`, `elementwise` or `product`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Affine(_) => "affine",
+            Self::Elementwise(_) => "elementwise",
+            Self::Product(_) => "product",
+        }
+    }
+
+    /// Number of constants that the operator holds.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        match self {
+            Self::Affine(a) => a.parameters(),
+            Self::Elementwise(f) => f.parameters(),
+            Self::Product(_) => 0,
+        }
+    }
+
+    /// Multiply-adds for one network input; `len` is the number of entries of
+    /// the result.
+    #[must_use]
+    pub fn multiply_adds(&self, len: usize) -> usize {
+        match self {
+            Self::Affine(a) => a.multiply_adds(),
+            Self::Elementwise(_) => len,
+            Self::Product(p) => p.multiply_adds(len),
+        }
+    }
+}

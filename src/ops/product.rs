@@ -1,0 +1,228 @@
+//! The third kind: joint functions of several activations. Products proper,
+//! and the maximum and its smooth form, which answer the same questions.
+
+use super::sparse::{Groups, gather_inputs};
+use crate::kernels::{Matrix, Scalar, matmul};
+
+/// A joint function of several activations.
+#[derive(Clone, Debug)]
+pub enum Product {
+    /// Entry by entry `x * y` of two tensors of one shape.
+    Multiply,
+    /// Matrix product of two activations.
+    MatMul(MatMul),
+    /// Maximum of each group of entries of the concatenated inputs.
+    Max {
+        /// Entries of each input.
+        inputs: Vec<usize>,
+        /// Which entries each output is the maximum of; none is empty.
+        groups: Groups,
+    },
+    /// `ln sum exp` of each group of entries.
+    LogSumExp {
+        /// Entries of each input.
+        inputs: Vec<usize>,
+        /// Which entries each output sums over; none is empty.
+        groups: Groups,
+    },
+}
+
+/// `stack` matrix products `left_i right_i`, where operands may repeat.
+#[derive(Clone, Debug)]
+pub struct MatMul {
+    /// Rows, inner dimension and columns.
+    pub size: [usize; 3],
+    /// For each product, which matrix of the left and of the right operand.
+    pub stack: Vec<[u32; 2]>,
+    /// Number of matrices in the left and in the right operand.
+    pub matrices: [usize; 2],
+}
+
+impl MatMul {
+    /// The two factors and the result of each product for input `b`.
+    fn each<'a, T>(
+        &'a self,
+        b: usize,
+        left: &'a [T],
+        right: &'a [T],
+    ) -> impl Iterator<Item = (&'a [T], &'a [T])> {
+        let [m, k, n] = self.size;
+        self.stack.iter().map(move |&[i, j]| {
+            let i = b * self.matrices[0] + i as usize;
+            let j = b * self.matrices[1] + j as usize;
+            (&left[i * m * k..][..m * k], &right[j * k * n..][..k * n])
+        })
+    }
+}
+
+/// Lower and upper bounds of every entry of a tensor.
+pub type Bounds<'a> = (&'a [f64], &'a [f64]);
+
+impl Product {
+    /// Values for `batch` inputs.
+    pub fn eval<T: Scalar>(&self, batch: usize, inputs: &[&[T]], out: &mut [T], scratch: &mut Vec<T>) {
+        match self {
+            Self::Multiply => {
+                for ((z, &x), &y) in out.iter_mut().zip(inputs[0]).zip(inputs[1]) {
+                    *z = x * y;
+                }
+            }
+            Self::MatMul(op) => {
+                let [m, k, n] = op.size;
+                let mut results = out.chunks_exact_mut(m * n);
+                for b in 0..batch {
+                    for ((x, y), z) in op.each(b, inputs[0], inputs[1]).zip(&mut results) {
+                        matmul(z, Matrix::new(x, m, k), Matrix::new(y, k, n), false);
+                    }
+                }
+            }
+            Self::Max { inputs: lens, groups } => reduce(lens, groups, batch, inputs, out, scratch, max),
+            Self::LogSumExp { inputs: lens, groups } => {
+                reduce(lens, groups, batch, inputs, out, scratch, |x, group| {
+                    T::of(log_sum_exp(group.iter().map(|&j| x[j as usize].wide())))
+                });
+            }
+        }
+    }
+
+    /// Interval bounds for `batch` inputs: exact ranges of each entry, rounded
+    /// outward.
+    pub fn interval(
+        &self,
+        batch: usize,
+        inputs: &[Bounds],
+        lower: &mut [f64],
+        upper: &mut [f64],
+        scratch: &mut Vec<f64>,
+    ) {
+        let lowers: Vec<&[f64]> = inputs.iter().map(|x| x.0).collect();
+        let uppers: Vec<&[f64]> = inputs.iter().map(|x| x.1).collect();
+        match self {
+            Self::Multiply => {
+                let sides = lowers[0].iter().zip(uppers[0]).zip(lowers[1].iter().zip(uppers[1]));
+                for ((l, u), ((&xl, &xu), (&yl, &yu))) in lower.iter_mut().zip(&mut *upper).zip(sides) {
+                    let (least, greatest) = multiply([xl, xu], [yl, yu]);
+                    (*l, *u) = (least.next_down(), greatest.next_up());
+                }
+            }
+            Self::MatMul(op) => op.interval(batch, &lowers, &uppers, lower, upper),
+            // Both are monotone in every argument.
+            Self::Max { inputs: lens, groups } => {
+                reduce(lens, groups, batch, &lowers, lower, scratch, max);
+                reduce(lens, groups, batch, &uppers, upper, scratch, max);
+            }
+            Self::LogSumExp { inputs: lens, groups } => {
+                let rounded = |side: f64| {
+                    move |x: &[f64], group: &[u32]| {
+                        let y = log_sum_exp(group.iter().map(|&j| x[j as usize]));
+                        // Each of the `len` terms of the sum, which is at least
+                        // 1, has a relative error of a few units, as have the
+                        // logarithm and the final addition; the differences
+                        // from the maximum have absolute errors relative to
+                        // themselves, and each e^-d weighs d by d e^-d < 1.
+                        let error = (group.len() as f64 + 16.0) * 4.0 * f64::EPSILON;
+                        y + side * error * (1.0 + y.abs())
+                    }
+                };
+                reduce(lens, groups, batch, &lowers, lower, scratch, rounded(-1.0));
+                reduce(lens, groups, batch, &uppers, upper, scratch, rounded(1.0));
+            }
+        }
+        // NaN arises from infinite ends only, and means that nothing is known.
+        for l in lower.iter_mut().filter(|l| l.is_nan()) {
+            *l = f64::NEG_INFINITY;
+        }
+        for u in upper.iter_mut().filter(|u| u.is_nan()) {
+            *u = f64::INFINITY;
+        }
+    }
+
+    pub(super) fn multiply_adds(&self, len: usize) -> usize {
+        match self {
+            Self::Multiply => len,
+            Self::MatMul(op) => op.stack.len() * op.size.iter().product::<usize>(),
+            Self::Max { groups, .. } | Self::LogSumExp { groups, .. } => groups.entries(),
+        }
+    }
+}
+
+impl MatMul {
+    fn interval(
+        &self,
+        batch: usize,
+        lowers: &[&[f64]],
+        uppers: &[&[f64]],
+        lower: &mut [f64],
+        upper: &mut [f64],
+    ) {
+        let [m, k, n] = self.size;
+        let mut results = lower.chunks_exact_mut(m * n).zip(upper.chunks_exact_mut(m * n));
+        for b in 0..batch {
+            let sides = self.each(b, lowers[0], lowers[1]).zip(self.each(b, uppers[0], uppers[1]));
+            for (((xl, yl), (xu, yu)), (lower, upper)) in sides.zip(&mut results) {
+                for i in 0..m {
+                    for j in 0..n {
+                        let (mut least, mut greatest, mut size) = (0.0, 0.0, 0.0);
+                        for p in 0..k {
+                            let x = [xl[i * k + p], xu[i * k + p]];
+                            let y = [yl[p * n + j], yu[p * n + j]];
+                            let (a, b) = multiply(x, y);
+                            least += a;
+                            greatest += b;
+                            size += a.abs().max(b.abs());
+                        }
+                        // gamma_{k+1} * sum |x||y| covers products and sum in
+                        // any order; doubled, it also covers its own rounding.
+                        let error = (k as f64 + 4.0) * f64::EPSILON * size + k as f64 * f64::MIN_POSITIVE;
+                        lower[i * n + j] = (least - error).next_down();
+                        upper[i * n + j] = (greatest + error).next_up();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Least and greatest product of two intervals, rounded to nearest. Zero times
+/// infinity is zero: the infinite end is a limit that no value takes.
+fn multiply(x: [f64; 2], y: [f64; 2]) -> (f64, f64) {
+    let times = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
+    let products = [times(x[0], y[0]), times(x[0], y[1]), times(x[1], y[0]), times(x[1], y[1])];
+    if products.iter().any(|p| p.is_nan()) {
+        return (f64::NEG_INFINITY, f64::INFINITY);
+    }
+    products.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, u), &p| (l.min(p), u.max(p)))
+}
+
+fn reduce<T: Scalar>(
+    lens: &[usize],
+    groups: &Groups,
+    batch: usize,
+    inputs: &[&[T]],
+    out: &mut [T],
+    scratch: &mut Vec<T>,
+    value: impl Fn(&[T], &[u32]) -> T,
+) {
+    for b in 0..batch {
+        let x = gather_inputs(lens, b, inputs, scratch);
+        for (y, (_, group)) in out[b * groups.len()..].iter_mut().zip(groups.iter()) {
+            *y = value(x, group);
+        }
+    }
+}
+
+/// The greatest entry of a group; NaN if one of them is.
+fn max<T: Scalar>(x: &[T], group: &[u32]) -> T {
+    group
+        .iter()
+        .map(|&j| x[j as usize])
+        .fold(T::neg_infinity(), |m, y| if y > m || y.is_nan() { y } else { m })
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let top = values.clone().fold(f64::NEG_INFINITY, |m, y| if y > m || y.is_nan() { y } else { m });
+    if top.is_infinite() {
+        return top;
+    }
+    top + libm::log(values.map(|y| libm::exp(y - top)).sum())
+}

@@ -1,0 +1,1 @@
+//! Interval bounds agree with those of auto_LiRPA.

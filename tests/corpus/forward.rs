@@ -1,0 +1,72 @@
+//! Every network loads and agrees with a reference run time.
+
+use std::fs::File;
+
+use ndarray::{Array2, ArrayD};
+use ndarray_npy::NpzReader;
+use tightrope::exec::Plan;
+use tightrope::onnx::{LoadOptions, load};
+
+use super::corpus;
+
+fn models(corpus: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![corpus.join("models"), corpus.join("vnncomp")];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().expect("a folder of the corpus") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(".onnx") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_network_loads_and_agrees_with_the_reference() {
+    let Some(corpus) = corpus() else { return };
+    let mut failures = Vec::new();
+    let mut compared = 0;
+    for path in models(&corpus) {
+        let name = path.strip_prefix(&corpus).expect("inside").with_extension("");
+        let name = name.to_string_lossy().replace('/', "__");
+        let reference = corpus.join("reference/forward").join(format!("{name}.npz"));
+        let mut options = LoadOptions::default();
+        let mut pair = None;
+        if let Ok(file) = File::open(&reference) {
+            let mut npz = NpzReader::new(file).expect("an npz file");
+            let x: ArrayD<f32> = npz.by_name("input").expect("inputs");
+            let y: ArrayD<f32> = npz.by_name("output").expect("outputs");
+            let mut shape = x.shape().to_vec();
+            shape[0] = 1;
+            if name.contains("rapidocr") {
+                options.input_shape = Some(shape);
+            }
+            pair = Some((x, y));
+        }
+        let graph = match load(&path, &options) {
+            Ok(graph) => graph,
+            Err(error) => {
+                failures.push(error.to_string());
+                continue;
+            }
+        };
+        let Some((x, y)) = pair else { continue };
+        let n = x.len() / graph.input_len();
+        let x = Array2::from_shape_vec((n, graph.input_len()), x.iter().copied().collect()).expect("n inputs");
+        let ours = Plan::new(&graph).run(x.view());
+        let scale = y.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let worst = ours.iter().zip(&y).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        compared += 1;
+        println!("{name}: {n} inputs, {:.1e} of scale {scale:.3}", worst / scale);
+        if ours.len() != y.len() || !(worst <= 1e-4 * scale) {
+            failures.push(format!("{name}: {worst} of scale {scale}, {} entries of {}", ours.len(), y.len()));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(compared >= 30, "only {compared} networks have reference outputs");
+}
