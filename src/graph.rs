@@ -1,7 +1,9 @@
 //! A network as plain data: nodes in the order of evaluation, and the shape of
 //! every value.
 
-use crate::ops::Op;
+use thiserror::Error;
+
+use crate::ops::{Affine, Op, Periodic, Scale, Weights};
 
 /// A value of the graph: 0 is the network's input, `i + 1` the result of node `i`.
 pub type ValueId = usize;
@@ -84,16 +86,68 @@ impl Graph {
         last
     }
 
-    /// The same network with an affine map of one node in front of it, such as
-    /// a normalisation that the model expects to have been applied.
-    #[must_use]
-    pub fn preceded_by(mut self, name: &str, op: Op) -> Self {
+    /// The same network behind `(x - mean) / std`, where the model expects its
+    /// inputs normalised. `mean` and `std` hold one value, or one per channel:
+    /// along the second axis if it has that length, else along the last.
+    ///
+    /// # Errors
+    /// [`NormalizeError`] if the constants do not fit the input.
+    pub fn normalized(mut self, mean: &[f64], std: &[f64]) -> Result<Self, NormalizeError> {
+        let shape = self.input_shape.clone();
+        let channels = mean.len();
+        let inner = if channels == 1 {
+            Some(1)
+        } else if shape.get(1) == Some(&channels) {
+            Some(shape[2..].iter().product())
+        } else {
+            (shape.last() == Some(&channels)).then_some(1)
+        };
+        let (Some(inner), true) = (inner, channels == std.len()) else {
+            return Err(NormalizeError::Channels { mean: channels, std: std.len(), shape });
+        };
+        if let Some(&bad) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(NormalizeError::Value(bad));
+        }
+        if let Some(&bad) = std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+            return Err(NormalizeError::Value(bad));
+        }
+        let shift: Vec<f64> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+        let shift_error = shift.iter().fold(0.0, |m: f64, x| m.max(x.abs())) * f64::EPSILON;
+        let scale = Weights::rounded(std.iter().map(|s| 1.0 / s).collect(), f64::EPSILON);
+        let op = Scale {
+            len: self.input_len(),
+            scale: Some(Periodic::new(scale, inner)),
+            shift: Some(Periodic::new(Weights::new(shift), inner)),
+            shift_error,
+        };
         for node in &mut self.nodes {
             node.inputs.iter_mut().for_each(|v| *v += 1);
         }
         self.output += 1;
-        let shape = self.input_shape.clone();
-        self.nodes.insert(0, Node { name: name.into(), origin: "-".into(), op, inputs: vec![0], shape });
-        self
+        let (name, origin) = ("normalisation".into(), "(x - mean) / std".into());
+        self.nodes
+            .insert(0, Node { name, origin, op: Op::Affine(Affine::Scale(op)), inputs: vec![0], shape });
+        Ok(self)
     }
+}
+
+/// Why inputs cannot be normalised as asked.
+#[derive(Debug, Error)]
+pub enum NormalizeError {
+    /// Means, standard deviations and channels do not match.
+    #[error(
+        "{mean} means and {std} standard deviations for an input of shape {shape:?}; \
+         give one of each, or one of each for every channel"
+    )]
+    Channels {
+        /// Number of means.
+        mean: usize,
+        /// Number of standard deviations.
+        std: usize,
+        /// Shape of the input.
+        shape: Vec<usize>,
+    },
+    /// A value is not usable.
+    #[error("{0} among means and standard deviations; accepted: finite means and positive deviations")]
+    Value(f64),
 }

@@ -52,7 +52,18 @@ pub enum Op {
     Product(Product),
 }
 
+/// The analyses of the toolkit, by name.
+pub const ANALYSES: [&str; 2] = ["inference", "ibp"];
+
 impl Op {
+    /// The analyses that this operator supports.
+    #[must_use]
+    pub fn analyses(&self) -> &'static [&'static str] {
+        // What loads can be evaluated and bounded: unsupported operators are
+        // refused by name at load.
+        &ANALYSES
+    }
+
     /// `affine`, `elementwise` or `product`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

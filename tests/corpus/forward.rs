@@ -57,7 +57,8 @@ fn every_network_loads_and_agrees_with_the_reference() {
         };
         let Some((x, y)) = pair else { continue };
         let n = x.len() / graph.input_len();
-        let x = Array2::from_shape_vec((n, graph.input_len()), x.iter().copied().collect()).expect("n inputs");
+        let x =
+            Array2::from_shape_vec((n, graph.input_len()), x.iter().copied().collect()).expect("n inputs");
         let ours = Plan::new(&graph).run(x.view());
         let scale = y.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let worst = ours.iter().zip(&y).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));

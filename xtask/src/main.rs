@@ -1,1 +1,50 @@
-fn main() {}
+//! Maintenance commands of the repository, run as `cargo xtask COMMAND`.
+//!
+//! One file per command; this one only chooses between them.
+
+#![expect(clippy::print_stderr, reason = "a command-line tool reports to the terminal")]
+
+mod proto;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+commands:
+  proto           regenerate src/onnx/proto.rs from src/onnx/onnx.proto
+  proto --check   fail if src/onnx/proto.rs differs from what would be generated";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(report) => {
+            eprintln!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the command named by `arguments` and returns the line to report.
+fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
+    match arguments {
+        ["proto"] => proto::write(&repository()),
+        ["proto", "--check"] => proto::check(&repository()),
+        ["help" | "--help" | "-h"] => Ok(USAGE.to_owned()),
+        [] => Err(format!("no command given\n\n{USAGE}").into()),
+        _ => Err(format!("unknown command `{}`\n\n{USAGE}", arguments.join(" ")).into()),
+    }
+}
+
+/// The root of the repository: the folder that holds this crate.
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

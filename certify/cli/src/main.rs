@@ -1,1 +1,42 @@
-fn main() {}
+//! The `tightrope` command. It turns arguments into a configuration, calls the
+//! library, and prints: results to stdout, progress and errors to stderr.
+
+mod args;
+mod card;
+mod certify;
+mod inspect;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Certifies the robustness of neural networks.
+#[derive(Parser)]
+#[command(name = "tightrope", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prove how many inputs keep their class under every perturbation of size eps.
+    Certify(certify::Args),
+    /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
+    Inspect(inspect::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Certify(args) => certify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}

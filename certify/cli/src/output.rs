@@ -1,0 +1,97 @@
+//! What goes to stdout and stderr, and how the command ends.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How a command fails.
+pub(crate) enum Failure {
+    /// Wrong usage or input: exit code 2.
+    Input(anyhow::Error),
+    /// A result cannot be written: exit code 1.
+    Output(anyhow::Error),
+    /// Ctrl-C: exit code 130. Says where finished results are.
+    Interrupted(String),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Input(error.into())
+    }
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Output(_) => 1,
+            Self::Input(_) => 2,
+            Self::Interrupted(_) => 130,
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        let text = match self {
+            Self::Input(error) | Self::Output(error) => format!("error: {error:#}"),
+            Self::Interrupted(kept) => format!("interrupted: {kept}"),
+        };
+        // There is nowhere left to report a failure of stderr.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+/// Writes text and a newline to stdout. A reader that went away is no error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Output(anyhow::Error::new(cause).context("stdout")))
+        }
+        _ => Ok(()),
+    }
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// From here on Ctrl-C is remembered instead of ending the process; a second
+/// one ends it.
+pub(crate) fn catch_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(())
+}
+
+/// Whether Ctrl-C was pressed.
+pub(crate) fn interrupted() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// A progress bar on stderr with rate and time left; hidden if stderr is not a
+/// terminal.
+pub(crate) fn progress(total: usize, what: &str) -> ProgressBar {
+    let target =
+        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = "{msg} {wide_bar} {pos}/{len} {per_sec} {eta} left";
+    let bar = ProgressBar::with_draw_target(Some(total as u64), target)
+        .with_style(ProgressStyle::with_template(style).expect("a valid template"))
+        .with_message(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// `x` with four decimals, rounded down: a printed bound must still hold.
+pub(crate) fn down(x: f64) -> String {
+    let scaled = (x * 1e4).floor() / 1e4;
+    if scaled.is_finite() { format!("{scaled:.4}") } else { format!("{x:.3e}") }
+}
+
+/// A share in percent, rounded down to one decimal.
+pub(crate) fn percent(part: usize, whole: usize) -> String {
+    let tenths = 1000 * part / whole.max(1);
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,241 @@
+//! Images, their labels and their scale.
+
+use std::path::{Path, PathBuf};
+
+use super::file;
+use super::tensor::{Tensor, Values};
+use super::{Arrangement, DataError, ParseError, pictures};
+
+/// Images of one shape, in memory as they were stored, and their labels if there are any.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    image_file: PathBuf,
+    label_file: PathBuf,
+    images: Tensor,
+    labels: Option<Vec<usize>>,
+    scale: Option<f64>,
+}
+
+impl Dataset {
+    /// Reads images from a file or a folder of class folders, and labels from `labels`, or else
+    /// from the image file where it holds some (npz, CIFAR, folders).
+    ///
+    /// A pixel's value is the stored number times `scale`. Without a scale bytes are divided by
+    /// 255, floats are taken as they are, and other integers are refused. With one, it is a finite
+    /// factor above 0. The product is computed in `f64` and rounded to the nearest `f32`.
+    ///
+    /// Labels are integers, `[n]` or `[n, 1]`, one for each of the `n` images.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not what it should be, there are no images or no pixels, the
+    /// scale is missing or unusable, or the labels are not one number from 0 per image.
+    pub fn open(images: &Path, labels: Option<&Path>, scale: Option<f64>) -> Result<Self, DataError> {
+        let parsed = if images.is_dir() {
+            pictures::folder(images)?
+        } else {
+            file::parse_images(&name(images), &file::read(images)?, labels.is_none())
+                .map_err(|problem| content(images, problem))?
+        };
+        check_images(images, &parsed.images, scale)?;
+        let label_file = labels.unwrap_or(images).to_owned();
+        let stored = match labels {
+            Some(path) => Some(
+                file::parse_labels(&name(path), &file::read(path)?)
+                    .map_err(|problem| content(path, problem))?,
+            ),
+            None => parsed.labels,
+        };
+        let labels = stored.map(|stored| class_numbers(&label_file, &stored)).transpose()?;
+        let dataset =
+            Self { image_file: images.to_owned(), label_file, images: parsed.images, labels, scale };
+        match dataset.labels.as_ref().map(Vec::len) {
+            Some(labels) if labels != dataset.len() => Err(DataError::LabelCount {
+                images: dataset.len(),
+                image_file: dataset.image_file,
+                label_file: dataset.label_file,
+                labels,
+            }),
+            _ => Ok(dataset),
+        }
+    }
+
+    /// The number of images, at least 1.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.images.shape()[0]
+    }
+
+    /// Whether there are no images, which [`open`](Self::open) refuses: `false`.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of each image as stored, such as `[28, 28]`, `[3, 32, 32]` or `[32, 32, 3]`.
+    #[must_use]
+    pub fn image_shape(&self) -> &[usize] {
+        &self.images.shape()[1..]
+    }
+
+    /// The class number of each image, if the data set is labelled.
+    #[must_use]
+    pub fn labels(&self) -> Option<&[usize]> {
+        self.labels.as_deref()
+    }
+
+    /// Decides how the images go into a model's input of shape `model`, a batch axis of 1
+    /// included or not. The first that applies:
+    ///
+    /// 1. The shapes are equal up to axes of length 1: the stored order.
+    /// 2. One of them is flat, that is, has at most one axis longer than 1, and both have as many
+    ///    values: the stored order, row-major in the stored axes. Stored channels stay where they
+    ///    are, first or last, in the flat order.
+    /// 3. Both have three axes, after leading axes of 1, and are equal once an axis of 1, 3 or 4
+    ///    channels is moved from last to first or from first to last: that move.
+    ///
+    /// # Errors
+    /// If none applies; the error names both shapes.
+    pub fn arrange(&self, model: &[usize]) -> Result<Arrangement, DataError> {
+        Arrangement::decide(self.image_shape(), model).ok_or_else(|| DataError::Shape {
+            file: self.image_file.clone(),
+            images: self.len(),
+            stored: self.image_shape().to_vec(),
+            model: model.to_vec(),
+        })
+    }
+
+    /// Image number `index`, from 0: its scaled pixels in the row-major order of the model's input
+    /// that `arrangement` was made for.
+    ///
+    /// # Errors
+    /// If there is no such image, a scaled pixel is not finite in `f32`, or the arrangement was
+    /// made for images of another shape.
+    pub fn image(&self, index: usize, arrangement: &Arrangement) -> Result<Vec<f32>, DataError> {
+        if index >= self.len() {
+            let file = self.image_file.clone();
+            return Err(DataError::NoSuchImage { file, index, images: self.len() });
+        }
+        if arrangement.stored_shape() != self.image_shape() {
+            return Err(DataError::OtherArrangement {
+                file: self.image_file.clone(),
+                stored: self.image_shape().to_vec(),
+                arranged: arrangement.stored_shape().to_vec(),
+            });
+        }
+        let size: usize = self.image_shape().iter().product();
+        let mut pixels = Vec::with_capacity(size);
+        for source in arrangement.sources() {
+            let pixel = self.pixel(index * size + source);
+            if !pixel.is_finite() {
+                return Err(self.not_finite(index, source, size));
+            }
+            pixels.push(pixel);
+        }
+        Ok(pixels)
+    }
+
+    /// Checks that every label is one of `classes` classes. A data set without labels passes.
+    ///
+    /// # Errors
+    /// If a label is not below `classes`.
+    pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
+        let labels = self.labels().unwrap_or_default();
+        match labels.iter().enumerate().find(|&(_, &label)| label >= classes) {
+            None => Ok(()),
+            Some((index, &label)) => {
+                Err(DataError::LabelRange { file: self.label_file.clone(), index, label, classes })
+            }
+        }
+    }
+
+    fn pixel(&self, at: usize) -> f32 {
+        match (self.images.values(), self.scale) {
+            // The nearest f32 to the quotient, as float32 division elsewhere gives it.
+            (Values::U8(v), None) => f32::from(v[at]) / 255.0,
+            (Values::F32(v), None) => v[at],
+            _ => narrow(self.wide_pixel(at)),
+        }
+    }
+
+    /// The scaled pixel before it is rounded to `f32`.
+    fn wide_pixel(&self, at: usize) -> f64 {
+        let (stored, usual) = match self.images.values() {
+            Values::U8(v) => (f64::from(v[at]), 1.0 / 255.0),
+            Values::I32(v) => (f64::from(v[at]), 1.0),
+            Values::I64(v) => (nearest(v[at]), 1.0),
+            Values::F32(v) => (f64::from(v[at]), 1.0),
+            Values::F64(v) => (v[at], 1.0),
+        };
+        stored * self.scale.unwrap_or(usual)
+    }
+
+    fn not_finite(&self, index: usize, source: usize, size: usize) -> DataError {
+        let mut rest = source;
+        let mut position: Vec<usize> = Vec::new();
+        for &axis in self.image_shape().iter().rev() {
+            position.push(rest % axis);
+            rest /= axis;
+        }
+        position.reverse();
+        DataError::Pixel {
+            file: self.image_file.clone(),
+            index,
+            position,
+            stored: self.image_shape().to_vec(),
+            value: self.wide_pixel(index * size + source),
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is the purpose")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+#[allow(clippy::cast_precision_loss, reason = "rounding to the nearest f64 is the purpose")]
+fn nearest(value: i64) -> f64 {
+    value as f64
+}
+
+fn check_images(file: &Path, images: &Tensor, scale: Option<f64>) -> Result<(), DataError> {
+    if images.values().is_empty() {
+        return Err(DataError::Empty { file: file.to_owned(), shape: images.shape().to_vec() });
+    }
+    if images.shape().len() < 2 {
+        let found = format!("an array of shape {:?}", images.shape());
+        let accepted = "images with the number of images as first axis, such as [n, 28, 28]";
+        return Err(content(file, ParseError::new(found, accepted)));
+    }
+    let accepted = match (images.values(), scale) {
+        (_, Some(scale)) if !(scale.is_finite() && scale > 0.0) => "a finite scale above 0",
+        (Values::I32(_) | Values::I64(_), None) => "uint8 or floating-point pixels, or a scale",
+        _ => return Ok(()),
+    };
+    let type_name = images.values().type_name();
+    Err(DataError::Scale { file: file.to_owned(), type_name, scale, accepted })
+}
+
+/// Labels as class numbers.
+fn class_numbers(file: &Path, stored: &Tensor) -> Result<Vec<usize>, DataError> {
+    let wide: Vec<i64> = match (stored.values(), stored.shape()) {
+        (Values::U8(v), [_] | [_, 1]) => v.iter().copied().map(i64::from).collect(),
+        (Values::I32(v), [_] | [_, 1]) => v.iter().copied().map(i64::from).collect(),
+        (Values::I64(v), [_] | [_, 1]) => v.clone(),
+        (values, shape) => {
+            let found = format!("labels of type {} and shape {shape:?}", values.type_name());
+            return Err(content(file, ParseError::new(found, "integers of shape [n] or [n, 1]")));
+        }
+    };
+    let number = |(index, label)| {
+        usize::try_from(label).map_err(|_| DataError::NegativeLabel { file: file.to_owned(), index, label })
+    };
+    wide.into_iter().enumerate().map(number).collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn content(file: &Path, problem: ParseError) -> DataError {
+    DataError::Content { file: file.to_owned(), problem }
+}

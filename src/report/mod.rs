@@ -1,0 +1,8 @@
+//! What an analysis leaves behind: records, one JSON line each, in run files
+//! that survive an interruption.
+
+mod certify;
+mod run;
+
+pub use certify::{CertifyRecord, CertifySummary, EpsSummary};
+pub use run::{RunError, RunFile};

@@ -1,0 +1,181 @@
+//! Run files: a first line that says what was run, then one line per finished
+//! result, written through as it comes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+/// Why a run file cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// There is a file already.
+    #[error("{}: exists already; continue it with --resume, or give another name", .0.display())]
+    Exists(PathBuf),
+    /// The file cannot be opened, read or written. What was written before is kept.
+    #[error("{}: {cause}", file.display())]
+    Io {
+        /// The run file.
+        file: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The file is not a run of this kind.
+    #[error("{}: line {line} is not {expected}: {cause}", file.display())]
+    Line {
+        /// The run file.
+        file: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What the line should be.
+        expected: &'static str,
+        /// What is wrong with it.
+        cause: serde_json::Error,
+    },
+    /// The file belongs to a run with other options.
+    #[error(
+        "{}: was made with other options: {}; continue it with the same ones, or give another name",
+        file.display(), differences.join(", ")
+    )]
+    OtherOptions {
+        /// The run file.
+        file: PathBuf,
+        /// Each option that differs, with both values.
+        differences: Vec<String>,
+    },
+}
+
+/// A run file open for appending.
+pub struct RunFile {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FirstLine {
+    run: Value,
+}
+
+impl RunFile {
+    /// Starts a run file with `header` (an object of options), or continues
+    /// one: then the records it holds are returned, and a line that was cut
+    /// off is removed.
+    ///
+    /// # Errors
+    /// [`RunError`] if the file exists and `resume` is not set, if it was made
+    /// with another header, holds something else, or cannot be written.
+    pub fn open<R: DeserializeOwned>(
+        path: &Path,
+        header: &Value,
+        resume: bool,
+    ) -> Result<(Self, Vec<R>), RunError> {
+        let io = |cause| RunError::Io { file: path.to_owned(), cause };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if resume {
+            options.create(true).truncate(false);
+        } else {
+            options.create_new(true);
+        }
+        let mut file = options.open(path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::AlreadyExists => RunError::Exists(path.to_owned()),
+            _ => io(cause),
+        })?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(io)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64).map_err(io)?;
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        let mut run = Self { path: path.to_owned(), file };
+        let mut lines = text[..whole].lines().enumerate();
+        let Some((_, first)) = lines.next() else {
+            run.append(&FirstLine { run: header.clone() })?;
+            return Ok((run, Vec::new()));
+        };
+        let wrong = |line: usize, expected| {
+            move |cause| RunError::Line { file: path.to_owned(), line: line + 1, expected, cause }
+        };
+        let found: FirstLine = serde_json::from_str(first).map_err(wrong(0, "the first line of a run"))?;
+        let differences = differences(&found.run, header);
+        if !differences.is_empty() {
+            return Err(RunError::OtherOptions { file: path.to_owned(), differences });
+        }
+        let records = lines
+            .map(|(i, line)| serde_json::from_str(line).map_err(wrong(i, "a record of this run")))
+            .collect::<Result<_, _>>()?;
+        Ok((run, records))
+    }
+
+    /// Appends one record as a line, handed to the operating system at once.
+    ///
+    /// # Errors
+    /// [`RunError::Io`], on a full disk for example.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<(), RunError> {
+        let mut line = serde_json::to_vec(record).map_err(|e| self.io(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| self.io(e))
+    }
+
+    fn io(&self, cause: io::Error) -> RunError {
+        RunError::Io { file: self.path.clone(), cause }
+    }
+}
+
+fn differences(found: &Value, wanted: &Value) -> Vec<String> {
+    let empty = serde_json::Map::new();
+    let object = |v: &'_ Value| v.as_object().cloned().unwrap_or_else(|| empty.clone());
+    let (found, wanted) = (object(found), object(wanted));
+    let mut keys: Vec<_> = found.keys().chain(wanted.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
+    keys.into_iter()
+        .filter(|key| found.get(*key) != wanted.get(*key))
+        .map(|key| format!("{key} was {}, now {}", show(found.get(key)), show(wanted.get(key))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_cut_off_run_is_continued_after_its_last_whole_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run.jsonl");
+        let header = json!({"eps": [0.1], "model": "m"});
+        let (mut run, none) = RunFile::open::<Value>(&path, &header, false).expect("a new file");
+        assert!(none.is_empty());
+        run.append(&json!({"index": 0})).expect("room");
+        run.append(&json!({"index": 1})).expect("room");
+        drop(run);
+        let whole = std::fs::read_to_string(&path).expect("text");
+        std::fs::write(&path, format!("{whole}{{\"ind")).expect("room");
+
+        let (mut run, records) = RunFile::open::<Value>(&path, &header, true).expect("resumes");
+        assert_eq!(records, [json!({"index": 0}), json!({"index": 1})]);
+        run.append(&json!({"index": 2})).expect("room");
+        drop(run);
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert_eq!(text, format!("{whole}{{\"index\":2}}\n"));
+    }
+
+    #[test]
+    fn other_options_and_existing_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run.jsonl");
+        let open = |header: Value, resume| RunFile::open::<Value>(&path, &header, resume).map(|_| ());
+        open(json!({"eps": [0.1]}), true).expect("a new file");
+        assert!(matches!(open(json!({"eps": [0.1]}), false), Err(RunError::Exists(_))));
+        let error = open(json!({"eps": [0.2]}), true).expect_err("other options").to_string();
+        assert!(error.contains("eps was [0.1], now [0.2]"), "{error}");
+        std::fs::write(&path, "not json\n").expect("room");
+        assert!(matches!(open(json!({}), true), Err(RunError::Line { line: 1, .. })));
+    }
+}
