@@ -67,7 +67,9 @@ fn merge(op: &Op, scale: &Scale) -> Option<Affine> {
             let mut weight = conv.weight.exact().to_vec();
             let taps = weight.len() / channels;
             for (kernel, f) in weight.chunks_exact_mut(taps).zip(&factor) {
-                kernel.iter_mut().for_each(|w| *w *= f);
+                for w in kernel {
+                    *w *= f;
+                }
             }
             (conv.weight, conv.bias) = (Weights::new(weight), bias);
         }

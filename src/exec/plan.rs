@@ -138,7 +138,7 @@ impl Plan {
                     op.apply(Weights::single, batch, inputs, y, scratch);
                 }),
                 Op::Product(op) => {
-                    with_inputs(&node.inputs, value, |inputs| op.eval(batch, inputs, y, scratch))
+                    with_inputs(&node.inputs, value, |inputs| op.eval(batch, inputs, y, scratch));
                 }
             }
             buffers[target] = result;

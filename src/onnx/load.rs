@@ -108,7 +108,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     let file = || path.to_owned();
     let interface = |found: String, accepted| LoadError::Interface { file: file(), found, accepted };
     let standard = model.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx"));
-    let opset = standard.map(|o| o.version());
+    let opset = standard.map(super::proto::OperatorSetIdProto::version);
     let Some(opset) = opset.filter(|v| OPSETS.contains(v)) else {
         let found = opset.map_or("no standard operator set".into(), |v| format!("operator set {v}"));
         return Err(LoadError::Opset { file: file(), found });
@@ -131,7 +131,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
         return Err(LoadError::Unsupported { file: file(), nodes: refused });
     }
 
-    let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let constants: HashSet<&str> = graph.initializer.iter().map(super::proto::TensorProto::name).collect();
     let inputs: Vec<_> = graph.input.iter().filter(|v| !constants.contains(v.name())).collect();
     let names = |list: &[&ValueInfoProto]| {
         list.iter().map(|v| format!("`{}`", v.name())).collect::<Vec<_>>().join(", ")
@@ -190,7 +190,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
 
 /// The nodes that the outputs depend on.
 fn needed_nodes(graph: &GraphProto) -> Vec<bool> {
-    let mut wanted: HashSet<&str> = graph.output.iter().map(|o| o.name()).collect();
+    let mut wanted: HashSet<&str> = graph.output.iter().map(super::proto::ValueInfoProto::name).collect();
     let mut needed = vec![false; graph.node.len()];
     for (i, node) in graph.node.iter().enumerate().rev() {
         if node.output.iter().any(|o| !o.is_empty() && wanted.contains(o.as_str())) {
@@ -205,9 +205,8 @@ fn needed_nodes(graph: &GraphProto) -> Vec<bool> {
 fn input_shape(input: &ValueInfoProto, options: &LoadOptions) -> Result<Vec<usize>, (String, &'static str)> {
     const OPEN: &str =
         "fixed axes after the first; give the shape of one input, such as --input-shape 1,3,32,32";
-    let tensor = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(Type::TensorType(tensor)) => tensor,
-        _ => return Err((format!("input `{}` is not a tensor", input.name()), "a tensor")),
+    let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err((format!("input `{}` is not a tensor", input.name()), "a tensor"));
     };
     let lengths: Option<Vec<Option<usize>>> = tensor.shape.as_ref().map(|shape| {
         let length = |d: &Option<Length>| match d {

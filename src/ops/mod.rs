@@ -43,6 +43,7 @@ use std::sync::Arc;
 
 /// An operator of one of the three kinds.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a graph holds few operators, each with much larger weights")]
 pub enum Op {
     /// `A x + b`.
     Affine(Affine),

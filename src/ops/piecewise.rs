@@ -19,7 +19,9 @@ impl Function for Relu {
     }
     fn apply32(&self, _: usize, data: &mut [f32]) {
         // NaN must stay NaN: `max` would hide it.
-        data.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x });
+        for x in data {
+            *x = if *x < 0.0 { 0.0 } else { *x };
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl MatMul {
 }
 
 /// Lower and upper bounds of every entry of a tensor.
-pub type Bounds<'a> = (&'a [f64], &'a [f64]);
+pub(super) type Bounds<'a> = (&'a [f64], &'a [f64]);
 
 impl Product {
     /// Values for `batch` inputs.

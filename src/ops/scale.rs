@@ -25,7 +25,9 @@ impl Scale {
         {
             for tensor in data.chunks_exact_mut(self.len) {
                 scale.runs(pick, tensor, |entries, factor| {
-                    entries.iter_mut().for_each(|x| *x = *x * factor);
+                    for x in entries {
+                        *x = *x * factor;
+                    }
                 });
             }
         }

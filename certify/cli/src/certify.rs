@@ -212,7 +212,7 @@ impl Job {
                     continue;
                 }
                 if output::interrupted() {
-                    return Err(self.interrupted(args));
+                    return Err(interrupted(args));
                 }
                 let begin = Instant::now();
                 let images = self.images.slice(part);
@@ -248,13 +248,13 @@ impl Job {
     fn name(&self) -> String {
         self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
+}
 
-    fn interrupted(&self, args: &Args) -> Failure {
-        Failure::Interrupted(match &args.out {
-            Some(out) => format!("finished results are in {}; continue with --resume", out.display()),
-            None => "nothing was kept; with --out FILE a run can be continued".into(),
-        })
-    }
+fn interrupted(args: &Args) -> Failure {
+    Failure::Interrupted(match &args.out {
+        Some(out) => format!("finished results are in {}; continue with --resume", out.display()),
+        None => "nothing was kept; with --out FILE a run can be continued".into(),
+    })
 }
 
 fn output_failure(error: RunError) -> Failure {
@@ -278,7 +278,8 @@ fn fingerprint(path: &Path) -> anyhow::Result<Option<String>> {
     let mut hash = Sha256::new();
     let mut file = File::open(path).with_context(|| path.display().to_string())?;
     io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
-    Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    let digest = hash.finalize();
+    Ok(Some(digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))))
 }
 
 fn table(summaries: &[(CertifySummary, Vec<Eps>)]) -> String {

@@ -20,6 +20,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Command {
     /// Prove how many inputs keep their class under every perturbation of size eps.
     Certify(certify::Args),

@@ -100,14 +100,6 @@ impl Sliding {
         })
     }
 
-    /// The spatial axes of a shape as two.
-    pub(super) fn image(&self, shape: &[usize]) -> [usize; 2] {
-        match shape[2..] {
-            [w] => [1, w],
-            _ => [shape[2], shape[3]],
-        }
-    }
-
     /// Leading axes and spatial ones as the model writes them.
     pub(super) fn shape(&self, lead: [usize; 2], image: [usize; 2]) -> Vec<usize> {
         [&lead[..], &image[2 - self.axes..]].concat()
@@ -160,9 +152,27 @@ impl Sliding {
     }
 }
 
-/// Input shape, weights with their shape, and groups, checked against each
-/// other. `flipped`: the weights' first axis is the input's channels.
-fn operands<'a>(call: &'a Call, flipped: bool) -> Result<(&'a [usize], &'a [usize], &'a [f64], usize)> {
+/// The spatial axes of a shape as two.
+pub(super) fn image(shape: &[usize]) -> [usize; 2] {
+    match shape[2..] {
+        [w] => [1, w],
+        _ => [shape[2], shape[3]],
+    }
+}
+
+/// What a convolution works on.
+struct Operands<'a> {
+    /// Shape of the input.
+    x: &'a [usize],
+    /// Shape of the weights.
+    w: &'a [usize],
+    weight: &'a [f64],
+    groups: usize,
+}
+
+/// Input, weights and groups, checked against each other. `flipped`: the
+/// weights' first axis is the input's channels.
+fn operands<'a>(call: &'a Call, flipped: bool) -> Result<Operands<'a>> {
     let (x, w) = (call.shape(0)?, call.shape(1)?);
     let weight = call.floats(1)?;
     let groups = usize::try_from(call.int("group", 1)?).unwrap_or(0);
@@ -175,7 +185,7 @@ fn operands<'a>(call: &'a Call, flipped: bool) -> Result<(&'a [usize], &'a [usiz
     if x[1] != channels || !w[0].is_multiple_of(groups) {
         return Err(wrong());
     }
-    Ok((x, w, weight, groups))
+    Ok(Operands { x, w, weight, groups })
 }
 
 fn bias(call: &Call, channels: usize, positions: usize) -> Result<Option<Periodic>> {
@@ -195,9 +205,9 @@ fn check_unrolled(conv: &Conv) -> Result<()> {
 }
 
 pub(super) fn conv(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    let (x, w, weight, groups) = operands(call, false)?;
+    let Operands { x, w, weight, groups } = operands(call, false)?;
     let mut sliding = Sliding::new(call, x.len() - 2, Some(&w[2..]))?;
-    let window = sliding.over(sliding.image(x), false)?;
+    let window = sliding.over(image(x), false)?;
     let shape = sliding.shape([x[0], w[0]], window.out);
     shapes::count(&shape)?;
     let conv = Conv {
@@ -214,9 +224,9 @@ pub(super) fn conv(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
 }
 
 pub(super) fn conv_transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    let (x, w, weight, groups) = operands(call, true)?;
+    let Operands { x, w, weight, groups } = operands(call, true)?;
     let mut sliding = Sliding::new(call, x.len() - 2, Some(&w[2..]))?;
-    let from = sliding.image(x);
+    let from = image(x);
     let list = |name: &'static str| -> Result<Option<[usize; 2]>> {
         let Some(values) = call.attributes.ints(name)? else { return Ok(None) };
         let wrong = || NodeError::Value {
@@ -230,7 +240,7 @@ pub(super) fn conv_transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Va
             return Err(wrong());
         }
         Ok(Some(match spatial[..] {
-            [v] => [if name == "output_shape" { 1 } else { 0 }, v as usize],
+            [v] => [usize::from(name == "output_shape"), v as usize],
             _ => [spatial[0] as usize, spatial[1] as usize],
         }))
     };

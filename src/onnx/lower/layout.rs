@@ -97,7 +97,9 @@ pub(super) fn unsqueeze(_: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         return Err(NodeError::Value { what: "axes", found: format!("{axes:?}"), accepted: "distinct axes" });
     }
     let mut out = shape.to_vec();
-    axes.iter().for_each(|&a| out.insert(a, 1));
+    for a in axes {
+        out.insert(a, 1);
+    }
     reshaped(call, out)
 }
 
@@ -124,7 +126,7 @@ pub(super) fn transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>>
 pub(super) fn concat(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let values: Vec<&Value> = (0..call.inputs.len()).map(|i| call.input(i)).collect::<Result<_>>()?;
     let rank = values.first().ok_or(NodeError::MissingInput(0))?.shape().len();
-    let axis = shapes::axis(call.int("axis", if call.opset < 4 { 1 } else { 0 })?, rank, false)?;
+    let axis = shapes::axis(call.int("axis", i64::from(call.opset < 4))?, rank, false)?;
     let mut offset = 0;
     let mut layouts = Vec::new();
     for value in &values {
@@ -143,12 +145,11 @@ pub(super) fn split(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let shape = value.shape();
     let axis = shapes::axis(call.int("axis", 0)?, shape.len(), false)?;
     let parts = call.outputs.max(1);
-    let sizes = match call.ints(1, "split")? {
-        Some(sizes) => sizes,
-        None => {
-            let size = shape[axis].div_ceil(parts);
-            (0..parts).map(|i| shape[axis].saturating_sub(i * size).min(size) as i64).collect()
-        }
+    let sizes = if let Some(sizes) = call.ints(1, "split")? {
+        sizes
+    } else {
+        let size = shape[axis].div_ceil(parts);
+        (0..parts).map(|i| shape[axis].saturating_sub(i * size).min(size) as i64).collect()
     };
     let fits = sizes.len() == parts
         && sizes.iter().all(|&s| s >= 0)

@@ -1,21 +1,29 @@
 //! Pooling: averages are affine maps, maxima are products.
 
-use super::conv::Sliding;
+use super::conv::{Sliding, image};
 use super::{Call, Lowering, NodeError, Value, shapes};
 use crate::kernels::Window2d;
 use crate::ops::{Affine, Groups, Op, Product, Sparse, Weights};
 
 type Result<T> = std::result::Result<T, NodeError>;
 
-/// Windows of a pooling over `N x C x image`: the output shape, and for every
-/// output the entries of the input that its window holds.
-fn windows(call: &Call) -> Result<(Vec<usize>, Window2d, Sliding, Vec<Vec<usize>>)> {
+/// Windows of a pooling over `N x C x image`.
+struct Windows {
+    /// Shape of the output.
+    shape: Vec<usize>,
+    window: Window2d,
+    sliding: Sliding,
+    /// For every output, the entries of the input that its window holds.
+    groups: Vec<Vec<usize>>,
+}
+
+fn windows(call: &Call) -> Result<Windows> {
     let x = call.shape(0)?;
     if x.len() < 3 {
         return Err(NodeError::shape(&[x], "N x C x image"));
     }
     let mut sliding = Sliding::new(call, x.len() - 2, None)?;
-    let window = sliding.over(sliding.image(x), call.int("ceil_mode", 0)? != 0)?;
+    let window = sliding.over(image(x), call.int("ceil_mode", 0)? != 0)?;
     let shape = sliding.shape([x[0], x[1]], window.out);
     shapes::count(&[shapes::count(&shape)?, window.taps()])?;
     let along = |axis: usize, o: usize| {
@@ -37,7 +45,7 @@ fn windows(call: &Call) -> Result<(Vec<usize>, Window2d, Sliding, Vec<Vec<usize>
             }
         }
     }
-    Ok((shape, window, sliding, groups))
+    Ok(Windows { shape, window, sliding, groups })
 }
 
 /// The mean of each group: `divisors` where padding counts, else the size of
@@ -77,7 +85,7 @@ pub(super) fn maxima(
 }
 
 pub(super) fn average(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    let (shape, window, sliding, groups) = windows(call)?;
+    let Windows { shape, window, sliding, groups } = windows(call)?;
     let divisors = (call.int("count_include_pad", 0)? != 0).then(|| {
         // Padding counts, what lies beyond it does not.
         let count = |axis: usize, o: usize| {
@@ -95,7 +103,7 @@ pub(super) fn average(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
 }
 
 pub(super) fn max(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    let (shape, _, _, groups) = windows(call)?;
+    let Windows { shape, groups, .. } = windows(call)?;
     Ok(vec![maxima(graph, call, shape, &groups)?])
 }
 
