@@ -24,7 +24,9 @@ impl Intervals {
 /// which `keep` is false are dropped (left empty) after their last use.
 ///
 /// Soundness: for every input in its box, each entry of each value computed in
-/// exact arithmetic lies in its interval.
+/// exact arithmetic lies in its interval. Where the network may have no value
+/// (a logarithm of zero, a pole), or where bounds overflow, both ends are NaN,
+/// and stay so in all that depends on it: no comparison with them succeeds.
 #[must_use]
 pub fn propagate(
     graph: &Graph,

@@ -23,12 +23,15 @@ pub fn underflow(n: usize) -> f64 {
 }
 
 /// Centre and radius of an interval, the radius rounded up so that the
-/// interval is contained. Unbounded or empty-by-NaN intervals become all of
-/// the real line.
+/// interval is contained. An unbounded interval becomes all of the real line;
+/// NaN, a value that may be undefined, stays NaN.
 #[must_use]
 pub fn centre_radius(lower: f64, upper: f64) -> (f64, f64) {
     let centre = 0.5 * lower + 0.5 * upper;
-    if !centre.is_finite() || lower.is_nan() || upper.is_nan() {
+    if lower.is_nan() || upper.is_nan() {
+        return (f64::NAN, f64::NAN);
+    }
+    if !centre.is_finite() {
         return (0.0, f64::INFINITY);
     }
     if lower == upper {
@@ -38,13 +41,8 @@ pub fn centre_radius(lower: f64, upper: f64) -> (f64, f64) {
     (centre, radius.next_up())
 }
 
-/// `[centre - radius, centre + radius]` rounded outward; the real line if
-/// either is NaN.
+/// `[centre - radius, centre + radius]` rounded outward; NaN if either is NaN.
 #[must_use]
 pub fn outward(centre: f64, radius: f64) -> (f64, f64) {
-    let (lower, upper) = ((centre - radius).next_down(), (centre + radius).next_up());
-    if lower.is_nan() || upper.is_nan() {
-        return (f64::NEG_INFINITY, f64::INFINITY);
-    }
-    (lower, upper)
+    ((centre - radius).next_down(), (centre + radius).next_up())
 }

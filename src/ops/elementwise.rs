@@ -24,7 +24,7 @@ pub trait Function: Debug + Send + Sync {
 
     /// Lower and upper bounds on the values at the points inside
     /// `(lower, upper)` where the function turns; `None` if it is monotone there.
-    /// `Some((-inf, inf))` if it has a pole or leaves its domain.
+    /// [`UNDEFINED`] if it has a pole in the interval or leaves its domain.
     fn turning(&self, _i: usize, _lower: f64, _upper: f64) -> Option<(f64, f64)> {
         None
     }
@@ -40,18 +40,19 @@ pub trait Function: Debug + Send + Sync {
     }
 
     /// Bounds on the values over `[lower, upper]`: exact ranges, widened by
-    /// the rounding of `eval`. Entries that may be NaN give `[-inf, inf]`.
+    /// the rounding of `eval`. NaN where the function may be undefined.
     fn range(&self, i: usize, lower: f64, upper: f64) -> (f64, f64) {
         let (at_lower, at_upper) = (self.eval(i, lower), self.eval(i, upper));
-        if at_lower.is_nan() || at_upper.is_nan() {
-            return (f64::NEG_INFINITY, f64::INFINITY);
+        let turning = self.turning(i, lower, upper);
+        if at_lower.is_nan() || at_upper.is_nan() || turning.is_some_and(|(least, _)| least.is_nan()) {
+            return (f64::NAN, f64::NAN);
         }
         let (r0, r1) = (self.rounding(lower, at_lower), self.rounding(upper, at_upper));
         let below = |y: f64, r: f64| if r == 0.0 { y } else { (y - r).next_down() };
         let above = |y: f64, r: f64| if r == 0.0 { y } else { (y + r).next_up() };
         let mut low = below(at_lower, r0).min(below(at_upper, r1));
         let mut high = above(at_lower, r0).max(above(at_upper, r1));
-        if let Some((least, greatest)) = self.turning(i, lower, upper) {
+        if let Some((least, greatest)) = turning {
             low = low.min(least);
             high = high.max(greatest);
         }
@@ -72,6 +73,10 @@ pub trait Function: Debug + Send + Sync {
         apply(self, len, data);
     }
 }
+
+/// The result of [`Function::turning`] for an interval that holds a point at
+/// which the function has no value.
+pub(super) const UNDEFINED: Option<(f64, f64)> = Some((f64::NAN, f64::NAN));
 
 fn apply<T: Scalar, F: Function + ?Sized>(function: &F, len: usize, data: &mut [T]) {
     for tensor in data.chunks_mut(len.max(1)) {

@@ -135,7 +135,7 @@ impl Function for Gelu {
         (ELEMENTARY + x.min(0.0).abs().min(1e3).powi(2) * 4.0 * f64::EPSILON) * y.abs() + TINY
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
-        (lower < -0.751 && upper > -0.752).then_some((GELU_LEAST, GELU_LEAST))
+        (lower < -0.751_7 && upper > -0.751_8).then_some((GELU_LEAST, GELU_LEAST))
     }
     fn image(&self) -> (f64, f64) {
         (GELU_LEAST, f64::INFINITY)
@@ -162,7 +162,7 @@ impl Function for GeluTanh {
         (ELEMENTARY + Self::argument(x).min(0.0).abs().min(1e3) * ELEMENTARY) * y.abs() + TINY
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
-        (lower < -0.752 && upper > -0.753).then_some((GELU_TANH_LEAST, GELU_TANH_LEAST))
+        (lower < -0.752_4 && upper > -0.752_5).then_some((GELU_TANH_LEAST, GELU_TANH_LEAST))
     }
     fn image(&self) -> (f64, f64) {
         (GELU_TANH_LEAST, f64::INFINITY)

@@ -1,6 +1,7 @@
 //! Elementwise powers, logarithm, sine and cosine.
 
 use super::Function;
+use super::elementwise::UNDEFINED;
 
 /// Natural logarithm; NaN below 0.
 #[derive(Clone, Debug)]
@@ -12,6 +13,9 @@ impl Function for Log {
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::log(x)
+    }
+    fn turning(&self, _: usize, lower: f64, _: f64) -> Option<(f64, f64)> {
+        if lower <= 0.0 { UNDEFINED } else { None }
     }
 }
 
@@ -43,8 +47,7 @@ impl Function for Reciprocal {
         1.0 / x
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
-        // The sign of a zero is no information about a neighbourhood.
-        (lower <= 0.0 && upper >= 0.0).then_some((f64::NEG_INFINITY, f64::INFINITY))
+        if lower <= 0.0 && upper >= 0.0 { UNDEFINED } else { None }
     }
 }
 
@@ -70,18 +73,14 @@ impl Function for Pow {
         if self.exponent == 2.0 { x * x } else { libm::pow(x, self.exponent) }
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
-        if self.exponent < 0.0 {
-            (lower <= 0.0 && upper >= 0.0).then_some((f64::NEG_INFINITY, f64::INFINITY))
-        } else if self.exponent.fract() != 0.0 {
-            // `pow(-inf, y)` is not NaN, so the domain is checked here.
-            (lower < 0.0).then_some((f64::NEG_INFINITY, f64::INFINITY))
-        } else {
-            (self.is_even() && lower < 0.0 && upper > 0.0).then_some(if self.exponent == 0.0 {
-                (1.0, 1.0)
-            } else {
-                (0.0, 0.0)
-            })
+        // `pow(-inf, y)` is not NaN, so the domain is checked here.
+        let fractional = self.exponent.fract() != 0.0 && lower < 0.0;
+        let pole = self.exponent < 0.0 && lower <= 0.0 && upper >= 0.0;
+        if fractional || pole {
+            return UNDEFINED;
         }
+        let valley = self.is_even() && self.exponent > 0.0 && lower < 0.0 && upper > 0.0;
+        valley.then_some((0.0, 0.0))
     }
     fn image(&self) -> (f64, f64) {
         if self.is_even() { (0.0, f64::INFINITY) } else { (f64::NEG_INFINITY, f64::INFINITY) }
@@ -118,8 +117,6 @@ impl Function for Sin {
         "sin"
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
-        // NaN at infinity gives the range [-inf, inf], not [-1, 1]: the
-        // network itself may then be NaN.
         libm::sin(x)
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {

@@ -86,7 +86,7 @@ impl Product {
     }
 
     /// Interval bounds for `batch` inputs: exact ranges of each entry, rounded
-    /// outward.
+    /// outward; NaN where an operand may be undefined.
     pub fn interval(
         &self,
         batch: usize,
@@ -127,13 +127,6 @@ impl Product {
                 reduce(lens, groups, batch, &lowers, lower, scratch, rounded(-1.0));
                 reduce(lens, groups, batch, &uppers, upper, scratch, rounded(1.0));
             }
-        }
-        // NaN arises from infinite ends only, and means that nothing is known.
-        for l in lower.iter_mut().filter(|l| l.is_nan()) {
-            *l = f64::NEG_INFINITY;
-        }
-        for u in upper.iter_mut().filter(|u| u.is_nan()) {
-            *u = f64::INFINITY;
         }
     }
 
@@ -184,12 +177,13 @@ impl MatMul {
 }
 
 /// Least and greatest product of two intervals, rounded to nearest. Zero times
-/// infinity is zero: the infinite end is a limit that no value takes.
+/// infinity is zero: the infinite end is a limit that no value takes. NaN, a
+/// value that may be undefined, stays NaN.
 fn multiply(x: [f64; 2], y: [f64; 2]) -> (f64, f64) {
     let times = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
     let products = [times(x[0], y[0]), times(x[0], y[1]), times(x[1], y[0]), times(x[1], y[1])];
-    if products.iter().any(|p| p.is_nan()) {
-        return (f64::NEG_INFINITY, f64::INFINITY);
+    if [x, y].as_flattened().iter().any(|end| end.is_nan()) {
+        return (f64::NAN, f64::NAN);
     }
     products.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, u), &p| (l.min(p), u.max(p)))
 }
