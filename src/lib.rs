@@ -1,4 +1,34 @@
 //! Tightrope certifies the robustness of neural networks.
+//!
+//! A network is a [`Graph`] of operators of three kinds (affine maps,
+//! elementwise functions, products), and every analysis is written once per
+//! kind. Data flows one way: file, graph, analysis, record.
+//!
+//! ```no_run
+//! use ndarray::Array2;
+//! use tightrope::bounds::{IbpMargins, InputBox};
+//! use tightrope::onnx::{LoadOptions, load};
+//!
+//! let graph = load("models/mnist-cnn-ibp0.1.onnx", &LoadOptions::default())?;
+//! let images = Array2::<f32>::zeros((1, graph.input_len()));
+//! let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0)))?;
+//! let margins = IbpMargins::new(&graph).bound(&boxes, &[7]);
+//! println!("certified: {}", margins.certified(0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The rooms, from the ground up; each uses only those before it:
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`kernels`] | matrix products and convolution windows |
+//! | [`ops`] | the operators: all that the toolkit knows of them |
+//! | [`graph`] | networks as plain data |
+//! | [`onnx`] | `.onnx` files to graphs |
+//! | [`exec`] | batched inference in f32 |
+//! | [`bounds`] | sound bounds in f64 |
+//! | [`data`] | images and labels |
+//! | [`report`] | records, run files, summaries |
 
 pub mod bounds;
 pub mod data;

@@ -25,54 +25,39 @@ pub(super) fn fits(bytes: usize) -> bool {
 /// If the file is empty, is not made of whole records, holds labels that the format does not
 /// have, or could be either of the two formats.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
-    if !fits(bytes.len()) {
-        return Err(ParseError::new(format!("{} bytes", bytes.len()), ACCEPTED));
-    }
-    let ten = check::<1>(bytes, [10]);
-    let hundred = check::<2>(bytes, [20, 100]);
-    match (ten, hundred) {
-        (Ok(()), Ok(())) => {
-            Err(ParseError::new(format!("{} bytes that fit both formats", bytes.len()), ACCEPTED))
+    let (mut parsed, mut problem) = (None, format!("{} bytes", bytes.len()));
+    for limits in [&[10][..], &[20, 100]] {
+        if !fits(bytes.len()) || !bytes.len().is_multiple_of(limits.len() + PIXELS) {
+            continue;
         }
-        (Ok(()), Err(_)) => Ok(split::<1>(bytes)),
-        (Err(_), Ok(())) => Ok(split::<2>(bytes)),
-        (Err(ten), Err(hundred)) => {
-            let found = ten.or(hundred).unwrap_or_else(|| format!("{} bytes", bytes.len()));
-            Err(ParseError::new(found, ACCEPTED))
-        }
-    }
-}
-
-/// Whether the file is made of records of `LABELS` label bytes below `limits`; if the length fits
-/// but a label does not, the error describes it.
-fn check<const LABELS: usize>(bytes: &[u8], limits: [u8; LABELS]) -> Result<(), Option<String>> {
-    let record = LABELS + PIXELS;
-    if !bytes.len().is_multiple_of(record) {
-        return Err(None);
-    }
-    for (index, record) in bytes.chunks_exact(record).enumerate() {
-        for (label, limit) in record.iter().zip(limits) {
-            if *label >= limit {
-                return Err(Some(format!("label {label} in record {index} of {} bytes", record.len())));
+        match split(bytes, limits) {
+            Ok(_) if parsed.is_some() => {
+                let found = format!("{} bytes that fit both formats", bytes.len());
+                return Err(ParseError::new(found, ACCEPTED));
             }
+            Ok(split) => parsed = Some(split),
+            Err(label) => problem = label,
         }
     }
-    Ok(())
+    parsed.ok_or_else(|| ParseError::new(problem, ACCEPTED))
 }
 
-fn split<const LABELS: usize>(bytes: &[u8]) -> Parsed {
-    let records = bytes.chunks_exact(LABELS + PIXELS);
-    let count = records.len();
-    let mut pixels = Vec::with_capacity(count * PIXELS);
-    let mut labels = Vec::with_capacity(count);
-    for record in records {
-        labels.push(record[LABELS - 1]);
-        pixels.extend_from_slice(&record[LABELS..]);
+/// Reads records with a label below each of `limits`; the error describes a label that is not.
+fn split(bytes: &[u8], limits: &[u8]) -> Result<Parsed, String> {
+    let (mut pixels, mut labels) = (Vec::with_capacity(bytes.len()), Vec::new());
+    for (index, record) in bytes.chunks_exact(limits.len() + PIXELS).enumerate() {
+        let (classes, image) = record.split_at(limits.len());
+        if let Some((label, _)) = classes.iter().zip(limits).find(|(label, limit)| label >= limit) {
+            return Err(format!("label {label} in record {index} of {} bytes", record.len()));
+        }
+        labels.extend(classes.last());
+        pixels.extend_from_slice(image);
     }
-    Parsed {
-        images: Tensor::from_parts(vec![count, 3, 32, 32], Values::U8(pixels)),
-        labels: Some(Tensor::from_parts(vec![count], Values::U8(labels))),
-    }
+    let count = labels.len();
+    Ok(Parsed {
+        images: Tensor { shape: vec![count, 3, 32, 32], values: Values::U8(pixels) },
+        labels: Some(Tensor { shape: vec![count], values: Values::U8(labels) }),
+    })
 }
 
 #[cfg(test)]
@@ -87,40 +72,32 @@ mod tests {
     }
 
     #[test]
-    fn ten_classes() {
-        let parsed = parse(&[record(&[9], 77), record(&[0], 78)].concat()).unwrap();
-        assert_eq!(parsed.images.shape(), [2, 3, 32, 32]);
-        assert_eq!(parsed.labels.unwrap().values(), &Values::U8(vec![9, 0]));
-        let Values::U8(pixels) = parsed.images.values() else { panic!("bytes stay bytes") };
-        assert_eq!([pixels[0], pixels[1], pixels[PIXELS]], [77, 5, 78]);
-    }
-
-    #[test]
-    fn hundred_classes_use_the_fine_label() {
-        let parsed = parse(&[record(&[19, 99], 1), record(&[3, 42], 2)].concat()).unwrap();
-        assert_eq!(parsed.images.shape(), [2, 3, 32, 32]);
-        assert_eq!(parsed.labels.unwrap().values(), &Values::U8(vec![99, 42]));
-        let Values::U8(pixels) = parsed.images.values() else { panic!("bytes stay bytes") };
-        assert_eq!([pixels[0], pixels[PIXELS]], [1, 2]);
+    fn records_are_split_and_the_last_label_is_used() {
+        for (bytes, labels) in [
+            ([record(&[9], 77), record(&[0], 78)].concat(), vec![9, 0]),
+            ([record(&[19, 99], 77), record(&[3, 42], 78)].concat(), vec![99, 42]),
+        ] {
+            let parsed = parse(&bytes).unwrap();
+            assert_eq!(parsed.images.shape(), [2, 3, 32, 32]);
+            assert_eq!(parsed.labels.unwrap().values(), &Values::U8(labels));
+            let Values::U8(pixels) = parsed.images.values() else { panic!("bytes stay bytes") };
+            assert_eq!([pixels[0], pixels[1], pixels[PIXELS]], [77, 5, 78]);
+        }
     }
 
     #[test]
     fn other_lengths_and_labels_are_refused() {
-        let error = parse(&vec![0; 3072]).unwrap_err().to_string();
-        assert!(error.contains("found 3072 bytes") && error.contains("3073"), "{error}");
-        assert!(parse(&[]).is_err());
-        let error = parse(&[record(&[9], 0), record(&[10], 0)].concat()).unwrap_err().to_string();
-        assert!(error.contains("label 10 in record 1 of 3073 bytes"), "{error}");
-        let error = parse(&record(&[20, 0], 0)).unwrap_err().to_string();
-        assert!(error.contains("label 20 in record 0 of 3074 bytes"), "{error}");
-    }
-
-    #[test]
-    fn a_length_that_fits_both_is_decided_by_the_labels_or_refused() {
-        let both = TEN * HUNDRED;
-        let error = parse(&vec![0; both]).unwrap_err().to_string();
-        assert!(error.contains("fit both formats"), "{error}");
-        let hundred = record(&[15, 50], 200).repeat(TEN);
-        assert_eq!(parse(&hundred).unwrap().images.shape()[0], TEN);
+        for (bytes, says) in [
+            (vec![], "found 0 bytes"),
+            (vec![0; 3072], "found 3072 bytes"),
+            ([record(&[9], 0), record(&[10], 0)].concat(), "label 10 in record 1 of 3073 bytes"),
+            (record(&[20, 0], 0), "label 20 in record 0 of 3074 bytes"),
+            (vec![0; TEN * HUNDRED], "fit both formats"),
+        ] {
+            let error = parse(&bytes).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("CIFAR-100 records of 3074"), "{error}");
+        }
+        // Of a length that fits both, and told by its labels.
+        assert_eq!(parse(&record(&[15, 50], 200).repeat(TEN)).unwrap().images.shape()[0], TEN);
     }
 }

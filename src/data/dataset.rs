@@ -34,28 +34,23 @@ impl Dataset {
             pictures::folder(images)?
         } else {
             file::parse_images(&name(images), &file::read(images)?, labels.is_none())
-                .map_err(|problem| content(images, problem))?
+                .map_err(|problem| problem.of(images))?
         };
         check_images(images, &parsed.images, scale)?;
         let label_file = labels.unwrap_or(images).to_owned();
         let stored = match labels {
             Some(path) => Some(
-                file::parse_labels(&name(path), &file::read(path)?)
-                    .map_err(|problem| content(path, problem))?,
+                file::parse_labels(&name(path), &file::read(path)?).map_err(|problem| problem.of(path))?,
             ),
             None => parsed.labels,
         };
         let labels = stored.map(|stored| class_numbers(&label_file, &stored)).transpose()?;
-        let dataset =
-            Self { image_file: images.to_owned(), label_file, images: parsed.images, labels, scale };
-        match dataset.labels.as_ref().map(Vec::len) {
-            Some(labels) if labels != dataset.len() => Err(DataError::LabelCount {
-                images: dataset.len(),
-                image_file: dataset.image_file,
-                label_file: dataset.label_file,
-                labels,
-            }),
-            _ => Ok(dataset),
+        let (image_file, images) = (images.to_owned(), parsed.images);
+        match labels.as_ref().map(Vec::len) {
+            Some(labels) if labels != images.shape()[0] => {
+                Err(DataError::LabelCount { image_file, images: images.shape()[0], label_file, labels })
+            }
+            _ => Ok(Self { image_file, label_file, images, labels, scale }),
         }
     }
 
@@ -204,7 +199,7 @@ fn check_images(file: &Path, images: &Tensor, scale: Option<f64>) -> Result<(), 
     if images.shape().len() < 2 {
         let found = format!("an array of shape {:?}", images.shape());
         let accepted = "images with the number of images as first axis, such as [n, 28, 28]";
-        return Err(content(file, ParseError::new(found, accepted)));
+        return Err(ParseError::new(found, accepted).of(file));
     }
     let accepted = match (images.values(), scale) {
         (_, Some(scale)) if !(scale.is_finite() && scale > 0.0) => "a finite scale above 0",
@@ -223,7 +218,7 @@ fn class_numbers(file: &Path, stored: &Tensor) -> Result<Vec<usize>, DataError> 
         (Values::I64(v), [_] | [_, 1]) => v.clone(),
         (values, shape) => {
             let found = format!("labels of type {} and shape {shape:?}", values.type_name());
-            return Err(content(file, ParseError::new(found, "integers of shape [n] or [n, 1]")));
+            return Err(ParseError::new(found, "integers of shape [n] or [n, 1]").of(file));
         }
     };
     let number = |(index, label)| {
@@ -234,8 +229,4 @@ fn class_numbers(file: &Path, stored: &Tensor) -> Result<Vec<usize>, DataError> 
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn content(file: &Path, problem: ParseError) -> DataError {
-    DataError::Content { file: file.to_owned(), problem }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with data files.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why bytes are not a file that can be read: what was found, and what would be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,22 @@ pub struct ParseError {
 impl ParseError {
     pub(super) fn new(found: impl Into<String>, accepted: impl Into<String>) -> Self {
         Self { found: found.into(), accepted: accepted.into() }
+    }
+
+    /// The error for a file that starts like none that is `accepted`.
+    pub(super) fn start(bytes: &[u8], accepted: &str) -> Self {
+        let start = &bytes[..bytes.len().min(8)];
+        Self::new(format!("{} bytes of unknown format that start with {start:02x?}", bytes.len()), accepted)
+    }
+
+    /// The error for something longer than `limit` bytes.
+    pub(super) fn too_long(what: &str, limit: u64) -> Self {
+        Self::new(format!("{what} of more than {limit} bytes"), format!("at most {limit} bytes"))
+    }
+
+    /// The same error, about a file.
+    pub(super) fn of(self, file: &Path) -> DataError {
+        DataError::Content { file: file.to_owned(), problem: self }
     }
 
     /// The same error, naming the part of the file it is about.

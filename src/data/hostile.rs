@@ -1,55 +1,35 @@
 //! Whatever the bytes, reading them ends in an array or an error.
 
-use std::io::{Cursor, Write};
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use image::{GrayImage, ImageFormat, RgbImage};
 use ndarray::{Array, ShapeBuilder};
-use ndarray_npy::{NpzWriter, WriteNpyExt};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use zip::CompressionMethod::{Deflated, Stored};
+use zip::write::SimpleFileOptions;
 
+use super::samples::{gzip, npy, npz, picture};
 use super::*;
 
 /// Whole files of every format: name and bytes.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let idx = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 5][..], &[9; 40]].concat();
-    let mut npy = Vec::new();
-    Array::<f64, _>::ones((3, 4, 2)).write_npy(&mut npy).unwrap();
-    let mut fortran = Vec::new();
-    Array::<u8, _>::ones((3, 4, 2).f()).write_npy(&mut fortran).unwrap();
-    let gzip = |bytes: &[u8]| {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    };
-    let npz = |method| {
-        let options = ::zip::write::SimpleFileOptions::default().compression_method(method);
-        let mut npz = NpzWriter::new_with_options(Cursor::new(Vec::new()), options);
-        npz.add_array("x", &Array::<f32, _>::ones((2, 3, 3))).unwrap();
-        npz.add_array("y", &Array::<i64, _>::ones(2)).unwrap();
-        npz.finish().unwrap().into_inner()
-    };
-    let picture = |picture: DynamicImage, format| {
-        let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, format).unwrap();
-        bytes.into_inner()
-    };
+    let doubles = npy(&Array::<f64, _>::ones((3, 4, 2)));
+    let arrays = [("x", npy(&Array::<f32, _>::ones((2, 3, 3)))), ("y", npy(&Array::<i64, _>::ones(2)))];
+    let options = SimpleFileOptions::default();
     let colours =
-        || RgbImage::from_fn(12, 9, |x, y| image::Rgb([x, y, x * y].map(|v| u8::try_from(v).unwrap())));
+        RgbImage::from_fn(12, 9, |x, y| image::Rgb([x, y, x * y].map(|v| u8::try_from(v).unwrap())));
     vec![
         ("x-idx3-ubyte.gz", gzip(&idx)),
         ("x-idx3-ubyte", idx),
-        ("x.npy.gz", gzip(&npy)),
-        ("x.npy", npy),
-        ("f.npy", fortran),
-        ("stored.npz", npz(::zip::CompressionMethod::Stored)),
-        ("deflated.npz", npz(::zip::CompressionMethod::Deflated)),
+        ("x.npy.gz", gzip(&doubles)),
+        ("x.npy", doubles),
+        ("f.npy", npy(&Array::<u8, _>::ones((3, 4, 2).f()))),
+        ("stored.npz", npz(options.compression_method(Stored), &arrays)),
+        ("deflated.npz", npz(options.compression_method(Deflated).large_file(true), &arrays)),
         ("batch.bin", vec![3; 3073]),
-        ("x.png", picture(GrayImage::new(5, 6).into(), ImageFormat::Png)),
-        ("c.png", picture(colours().into(), ImageFormat::Png)),
-        ("c.jpg", picture(colours().into(), ImageFormat::Jpeg)),
+        ("x.png", picture(GrayImage::new(5, 6), ImageFormat::Png)),
+        ("c.png", picture(colours.clone(), ImageFormat::Png)),
+        ("c.jpg", picture(colours, ImageFormat::Jpeg)),
     ]
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Dataset::open`] reads
 //!
-//! - npy and npz arrays, of any integer type or of 32 or 64-bit floats ([`numpy`], [`npz`]),
+//! - npy and npz arrays, of any integer type or of 32 or 64-bit floats, in this machine's
+//!   byte order ([`numpy`], [`npz`]),
 //! - idx files such as MNIST's ([`idx`]),
 //! - CIFAR-10 and CIFAR-100 binary files ([`cifar`]),
 //! - PNG and JPEG pictures, one by one or in class folders ([`pictures`]),
@@ -27,8 +28,9 @@ pub mod idx;
 pub mod npz;
 pub mod numpy;
 pub mod pictures;
+#[cfg(test)]
+mod samples;
 mod tensor;
-mod zip;
 
 pub use arrange::Arrangement;
 pub use dataset::Dataset;

@@ -76,6 +76,13 @@ impl RunFile {
     ) -> Result<(Self, Vec<R>), RunError> {
         let io = |cause| RunError::Io { file: path.to_owned(), cause };
         let mut options = OpenOptions::new();
+        if path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+            // A pipe or a device can be written, not continued.
+            let file = options.write(true).open(path).map_err(io)?;
+            let mut run = Self { path: path.to_owned(), file };
+            run.append(&FirstLine { run: header.clone() })?;
+            return Ok((run, Vec::new()));
+        }
         options.read(true).write(true);
         if resume {
             options.create(true).truncate(false);

@@ -1,4 +1,4 @@
-//! Interval bounds agree with those of auto_LiRPA.
+//! Interval bounds agree with those of `auto_LiRPA`.
 
 use ndarray::Array2;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tightrope::bounds::{IbpMargins, InputBox};
 use tightrope::data::Dataset;
 use tightrope::onnx::{LoadOptions, load};
 
-use super::corpus;
+use crate::corpus;
 
 #[test]
 fn margins_and_counts_agree_with_the_reference() {

@@ -7,7 +7,7 @@ use ndarray_npy::NpzReader;
 use tightrope::exec::Plan;
 use tightrope::onnx::{LoadOptions, load};
 
-use super::corpus;
+use crate::corpus;
 
 fn models(corpus: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();

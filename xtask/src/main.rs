@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a command-line tool reports to the terminal")]
 
 mod proto;
+mod test;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
 commands:
+  test            run all checks: format, lints, generated code, tests, documentation
   proto           regenerate src/onnx/proto.rs from src/onnx/onnx.proto
   proto --check   fail if src/onnx/proto.rs differs from what would be generated";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
 /// Runs the command named by `arguments` and returns the line to report.
 fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     match arguments {
+        ["test"] => test::run(&repository()),
         ["proto"] => proto::write(&repository()),
         ["proto", "--check"] => proto::check(&repository()),
         ["help" | "--help" | "-h"] => Ok(USAGE.to_owned()),

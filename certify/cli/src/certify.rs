@@ -39,7 +39,7 @@ pub(crate) struct Args {
     labels: Option<PathBuf>,
     /// Radius of the l-inf ball in units of the pixels as the network sees
     /// them before --mean and --std; also a fraction (2/255) and a list.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     eps: Vec<Eps>,
     /// How margins are bounded.
     #[arg(long, value_enum, default_value = "ibp")]
@@ -194,7 +194,8 @@ impl Job {
         let (mut file, mut records) = match &args.out {
             None => (None, Vec::new()),
             Some(path) => {
-                let (file, records) = RunFile::open::<CertifyRecord>(path, &self.header, args.resume)?;
+                let opened = RunFile::open::<CertifyRecord>(path, &self.header, args.resume);
+                let (file, records) = opened.map_err(output_failure)?;
                 (Some(file), records)
             }
         };
@@ -257,8 +258,12 @@ fn interrupted(args: &Args) -> Failure {
     })
 }
 
+/// What the operating system refuses is not the user's input.
 fn output_failure(error: RunError) -> Failure {
-    Failure::Output(anyhow::Error::new(error).context("results so far are kept"))
+    match error {
+        RunError::Io { .. } => Failure::Output(anyhow::Error::new(error).context("results are not written")),
+        _ => error.into(),
+    }
 }
 
 /// The class with the greatest logit, the first of several; none if a logit is
