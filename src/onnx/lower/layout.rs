@@ -239,7 +239,8 @@ pub(super) fn gather(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let out = [&shape[..axis], indices, &shape[axis + 1..]].concat();
     shapes::count(&out)?;
     let layout = shapes::identity(shape, 0)?.select(Axis(axis), &positions);
-    let layout = layout.into_shape_with_order(IxDyn(&out)).expect("as many entries as gathered");
+    // A selection may come in another memory order, so its entries are copied.
+    let layout = layout.into_shape_clone(IxDyn(&out)).expect("as many entries as gathered");
     Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
 }
 
