@@ -119,7 +119,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     if !graph.sparse_initializer.is_empty() {
         return Err(interface("the model has sparse initializers".into(), "dense initializers"));
     }
-    let needed = needed_nodes(graph);
+    let (needed, read) = needed_nodes(graph);
     let refused: Vec<_> = graph
         .node
         .iter()
@@ -158,7 +158,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
         lowering.define(tensor.name(), value);
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
-        lowering.node(i, node).map_err(|e| node_error(&label(i, node), node.op_type(), e))?;
+        lowering.node(i, node, &read).map_err(|e| node_error(&label(i, node), node.op_type(), e))?;
     }
     let (last, output_shape) = match lowering.value(output.name()) {
         Some(Value::Activation { id, shape }) => (*id, shape.clone()),
@@ -188,8 +188,9 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     })
 }
 
-/// The nodes that the outputs depend on.
-fn needed_nodes(graph: &GraphProto) -> Vec<bool> {
+/// The nodes that the outputs depend on, and the names that these refer to. An
+/// absent input has the empty name, which is no output's.
+fn needed_nodes(graph: &GraphProto) -> (Vec<bool>, HashSet<&str>) {
     let mut wanted: HashSet<&str> = graph.output.iter().map(super::proto::ValueInfoProto::name).collect();
     let mut needed = vec![false; graph.node.len()];
     for (i, node) in graph.node.iter().enumerate().rev() {
@@ -198,7 +199,8 @@ fn needed_nodes(graph: &GraphProto) -> Vec<bool> {
             wanted.extend(node.input.iter().map(String::as_str));
         }
     }
-    needed
+    wanted.remove("");
+    (needed, wanted)
 }
 
 /// The shape of one network input, or what was found and what is accepted.

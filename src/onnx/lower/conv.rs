@@ -292,7 +292,8 @@ pub(super) fn conv_transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Va
 
 /// `gamma (x - mean) / sqrt(var + epsilon) + beta`, its own affine map.
 pub(super) fn batch_normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    if call.int("training_mode", 0)? != 0 || call.outputs > 1 {
+    // Before there was an attribute, outputs for statistics meant training.
+    if call.int("training_mode", 0)? != 0 || call.named > 1 {
         return Err(NodeError::Value {
             what: "training_mode",
             found: "training".into(),

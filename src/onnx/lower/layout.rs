@@ -144,7 +144,7 @@ pub(super) fn split(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let value = call.input(0)?;
     let shape = value.shape();
     let axis = shapes::axis(call.int("axis", 0)?, shape.len(), false)?;
-    let parts = call.outputs.max(1);
+    let parts = call.named.max(1);
     let sizes = if let Some(sizes) = call.ints(1, "split")? {
         sizes
     } else {

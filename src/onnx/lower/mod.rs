@@ -61,6 +61,10 @@ struct Call<'a> {
     opset: i64,
     inputs: Vec<Option<Value>>,
     attributes: Attributes<'a>,
+    /// Number of outputs up to the last that has a name.
+    named: usize,
+    /// Number of outputs up to the last that is read: an operator need not
+    /// compute what nobody asks for, such as the mask of a `Dropout`.
     outputs: usize,
 }
 
@@ -207,8 +211,14 @@ impl Lowering {
         self.values.get(name)
     }
 
-    /// Lowers one node; its inputs must have been lowered before.
-    pub(super) fn node(&mut self, index: usize, proto: &NodeProto) -> Result<(), NodeError> {
+    /// Lowers one node; its inputs must have been lowered before. `read` are the
+    /// names that some node, or the network's output, refers to.
+    pub(super) fn node(
+        &mut self,
+        index: usize,
+        proto: &NodeProto,
+        read: &HashSet<&str>,
+    ) -> Result<(), NodeError> {
         let inputs = proto
             .input
             .iter()
@@ -224,12 +234,16 @@ impl Lowering {
             .collect::<Result<Vec<_>, _>>()?;
         let name = label(index, proto);
         let call = Call {
+        let up_to_last = |counts: &dyn Fn(&str) -> bool| {
+            proto.output.iter().rposition(|name| counts(name)).map_or(0, |last| last + 1)
+        };
             name: &name,
             op: proto.op_type(),
             opset: self.opset,
             inputs,
             attributes: Attributes::new(proto),
-            outputs: proto.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1),
+            named: up_to_last(&|name| !name.is_empty()),
+            outputs: up_to_last(&|name| read.contains(name)),
         };
         let handler = handler(proto.op_type()).map_err(NodeError::Operator)?;
         let before = self.nodes.len();
