@@ -10,6 +10,7 @@ mod layout;
 mod matmul;
 mod pool;
 mod reduce;
+mod resize;
 mod shapes;
 mod softmax;
 
@@ -141,7 +142,7 @@ fn handler(op: &str) -> Result<Handler, &'static str> {
         "Gather" => layout::gather,
         "Expand" => layout::expand,
         "Pad" => layout::pad,
-        "Upsample" | "Resize" => layout::resize,
+        "Upsample" | "Resize" => resize::resize,
         "Where" => layout::select,
         "Add" | "Sum" | "Sub" => arithmetic::add,
         "Mul" => arithmetic::multiply,
