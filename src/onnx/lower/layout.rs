@@ -208,7 +208,8 @@ pub(super) fn slice(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
                     .collect()
             }
             _ => {
-                let (start, end) = (from_end(start).clamp(-1, n - 1), from_end(end).clamp(-1, n - 1));
+                // A start before the first entry is the first, an end there lets it in.
+                let (start, end) = (from_end(start).max(0).min(n - 1), from_end(end).clamp(-1, n - 1));
                 let stride = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
                 (end + 1..=start).rev().step_by(stride).map(|i| i as usize).collect()
             }
