@@ -306,7 +306,7 @@ pub(super) fn batch_normalization(graph: &mut Lowering, call: &Call) -> Result<V
     if [gamma, beta, mean, variance].iter().any(|p| p.len() != channels) || channels == 0 {
         return Err(NodeError::shape(&[shape], "four parameters for every channel"));
     }
-    let epsilon = call.float("epsilon", 1e-5)?;
+    let epsilon = call.float("epsilon", 1e-5_f32.into())?;
     if let Some(bad) = variance.iter().find(|v| !(**v + epsilon > 0.0)) {
         return Err(NodeError::Value {
             what: "a variance",
