@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::file::{self, FileError};
 use super::lower::{Lowering, NodeError, Value, label, unsupported};
+use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::dimension::Value as Length;
 use super::proto::type_proto::Value as Type;
 use super::proto::{GraphProto, ModelProto, ValueInfoProto};
@@ -210,6 +211,12 @@ fn input_shape(input: &ValueInfoProto, options: &LoadOptions) -> Result<Vec<usiz
     let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
         return Err((format!("input `{}` is not a tensor", input.name()), "a tensor"));
     };
+    // On integers, operators such as Div compute something else.
+    let kind = DataType::try_from(tensor.elem_type()).unwrap_or_default();
+    if !matches!(kind, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) {
+        let found = format!("input `{}` has elements of type {}", input.name(), kind.as_str_name());
+        return Err((found, "floating-point numbers: FLOAT, DOUBLE, FLOAT16 or BFLOAT16"));
+    }
     let lengths: Option<Vec<Option<usize>>> = tensor.shape.as_ref().map(|shape| {
         let length = |d: &Option<Length>| match d {
             Some(Length::DimValue(n)) => usize::try_from(*n).ok().filter(|&n| n > 0),
