@@ -234,7 +234,6 @@ impl Lowering {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let name = label(index, proto);
-        let call = Call {
         let up_to_last = |counts: &dyn Fn(&str) -> bool| {
             proto.output.iter().rposition(|name| counts(name)).map_or(0, |last| last + 1)
         };
