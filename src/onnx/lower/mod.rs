@@ -2,6 +2,7 @@
 //! operators become selections, all others one of the three kinds.
 
 mod arithmetic;
+mod cast;
 mod constants;
 mod conv;
 mod error;
@@ -127,7 +128,7 @@ fn handler(op: &str) -> Result<Handler, &'static str> {
         "Shape" | "Size" => constants::shape,
         "ConstantOfShape" => constants::constant_of_shape,
         "Range" => constants::range,
-        "Cast" | "CastLike" => constants::cast,
+        "Cast" | "CastLike" => cast::cast,
         "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Not" | "Mod"
         | "Floor" | "Ceil" | "Round" => constants::only_constants,
         "Identity" | "Dropout" => layout::identity,
@@ -237,6 +238,7 @@ impl Lowering {
         let up_to_last = |counts: &dyn Fn(&str) -> bool| {
             proto.output.iter().rposition(|name| counts(name)).map_or(0, |last| last + 1)
         };
+        let call = Call {
             name: &name,
             op: proto.op_type(),
             opset: self.opset,
@@ -273,6 +275,13 @@ impl Lowering {
         inputs: Vec<ValueId>,
         shape: Vec<usize>,
     ) -> Result<Value, NodeError> {
+        if matches!(&op, Op::Affine(op) if !op.is_finite()) {
+            return Err(NodeError::Value {
+                what: "a constant",
+                found: "infinite or not a number".into(),
+                accepted: "finite numbers; to mask scores, a large negative one such as -1e9",
+            });
+        }
         self.lens.push(shapes::count(&shape)?);
         let mut name = call.name.to_owned();
         let mut copy = 1;
