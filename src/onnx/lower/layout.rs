@@ -289,18 +289,26 @@ pub(super) fn pad(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         Some(Value::Activation { .. }) => return Err(NodeError::NotConstant(2)),
         None => call.float("value", 0.0)?,
     };
+    let wrong = || NodeError::Value {
+        what: "pads",
+        found: format!("{amounts:?}"),
+        accepted: "moderate amounts that leave something",
+    };
     let mut layout = shapes::identity(value.shape(), 0)?;
     for (i, &axis) in axes.iter().enumerate() {
-        let (before, after) = (amounts[i], amounts[axes.len() + i]);
+        // Negative amounts cut first, so that nothing cut off is repeated.
+        let [before, after] = [amounts[i], amounts[axes.len() + i]];
+        let cut = [before, after].map(|p| if p < 0 { p.unsigned_abs() as usize } else { 0 });
+        let kept = cut[0]..layout.shape()[axis].saturating_sub(cut[1]);
+        if kept.start > kept.end {
+            return Err(wrong());
+        }
+        layout.slice_axis_inplace(Axis(axis), Slice::from(kept));
+        let [before, after] = [before, after].map(|p| p.max(0));
         let n = layout.shape()[axis] as i64;
         let mut shape = layout.shape().to_vec();
-        let total =
-            before.checked_add(after).and_then(|p| p.checked_add(n)).and_then(|t| usize::try_from(t).ok());
-        shape[axis] = total.ok_or(NodeError::Value {
-            what: "pads",
-            found: format!("{amounts:?}"),
-            accepted: "amounts that leave something",
-        })?;
+        let total = before.checked_add(after).and_then(|p| p.checked_add(n));
+        shape[axis] = total.ok_or_else(wrong)? as usize;
         shapes::count(&shape)?;
         let source = |o: usize| -> Result<Option<usize>> {
             let at = o as i64 - before;
