@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::file::{self, FileError};
 use super::lower::{Lowering, NodeError, Value, label, unsupported};
+use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::dimension::Value as Length;
 use super::proto::type_proto::Value as Type;
 use super::proto::{GraphProto, ModelProto, ValueInfoProto};
@@ -119,7 +120,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     if !graph.sparse_initializer.is_empty() {
         return Err(interface("the model has sparse initializers".into(), "dense initializers"));
     }
-    let needed = needed_nodes(graph);
+    let (needed, read) = needed_nodes(graph);
     let refused: Vec<_> = graph
         .node
         .iter()
@@ -158,7 +159,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
         lowering.define(tensor.name(), value);
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
-        lowering.node(i, node).map_err(|e| node_error(&label(i, node), node.op_type(), e))?;
+        lowering.node(i, node, &read).map_err(|e| node_error(&label(i, node), node.op_type(), e))?;
     }
     let (last, output_shape) = match lowering.value(output.name()) {
         Some(Value::Activation { id, shape }) => (*id, shape.clone()),
@@ -188,8 +189,9 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     })
 }
 
-/// The nodes that the outputs depend on.
-fn needed_nodes(graph: &GraphProto) -> Vec<bool> {
+/// The nodes that the outputs depend on, and the names that these refer to. An
+/// absent input has the empty name, which is no output's.
+fn needed_nodes(graph: &GraphProto) -> (Vec<bool>, HashSet<&str>) {
     let mut wanted: HashSet<&str> = graph.output.iter().map(super::proto::ValueInfoProto::name).collect();
     let mut needed = vec![false; graph.node.len()];
     for (i, node) in graph.node.iter().enumerate().rev() {
@@ -198,7 +200,8 @@ fn needed_nodes(graph: &GraphProto) -> Vec<bool> {
             wanted.extend(node.input.iter().map(String::as_str));
         }
     }
-    needed
+    wanted.remove("");
+    (needed, wanted)
 }
 
 /// The shape of one network input, or what was found and what is accepted.
@@ -208,6 +211,12 @@ fn input_shape(input: &ValueInfoProto, options: &LoadOptions) -> Result<Vec<usiz
     let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
         return Err((format!("input `{}` is not a tensor", input.name()), "a tensor"));
     };
+    // On integers, operators such as Div compute something else.
+    let kind = DataType::try_from(tensor.elem_type()).unwrap_or_default();
+    if !matches!(kind, DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) {
+        let found = format!("input `{}` has elements of type {}", input.name(), kind.as_str_name());
+        return Err((found, "floating-point numbers: FLOAT, DOUBLE, FLOAT16 or BFLOAT16"));
+    }
     let lengths: Option<Vec<Option<usize>>> = tensor.shape.as_ref().map(|shape| {
         let length = |d: &Option<Length>| match d {
             Some(Length::DimValue(n)) => usize::try_from(*n).ok().filter(|&n| n > 0),

@@ -111,6 +111,13 @@ impl Affine {
         matches!(self, Self::Sparse(op) if op.weights.is_none() && op.groups.longest() <= 1)
     }
 
+    /// Whether all coefficients and the bias are finite numbers.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        let constants = [self.coefficients(), self.bias().map(Periodic::values)];
+        constants.into_iter().flatten().flat_map(Weights::exact).all(|c| c.is_finite())
+    }
+
     fn coefficients(&self) -> Option<&Weights> {
         match self {
             Self::Dense(op) => Some(&op.weight),

@@ -3,7 +3,6 @@
 use ndarray::ArrayD;
 
 use super::{Call, Handler, Lowering, NodeError, Value, shapes};
-use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::ops::{Op, Weights};
 
@@ -15,7 +14,8 @@ pub(super) fn evaluate(call: &Call, handler: Handler) -> Result<Option<Vec<Value
         let Value::Constant(tensor) = value else { return Ok(None) };
         tensors.push(tensor.as_ref());
     }
-    if let Some(result) = scalar_arithmetic(call.op, &tensors)? {
+    let truncated = call.op == "Mod" && call.int("fmod", 0)? != 0;
+    if let Some(result) = scalar_arithmetic(if truncated { "Fmod" } else { call.op }, &tensors)? {
         return Ok(Some(vec![result]));
     }
     let layout = matches!(
@@ -99,7 +99,7 @@ fn scalar_arithmetic(op: &str, tensors: &[&Tensor]) -> Result<Option<Value>, Nod
                 "Ceil" => f64::ceil,
                 _ => f64::round_ties_even,
             };
-            Some(Value::constant(shape.clone(), Data::Float(x.iter().map(|&v| f(v)).collect())))
+            Some(Value::constant(shape.clone(), Data::Float(x.iter().map(|&v| f(settled(v))).collect())))
         }
         (_, [a, b]) => {
             let shape = shapes::broadcast(&[&a.shape, &b.shape]);
@@ -124,6 +124,7 @@ fn scalar_arithmetic(op: &str, tensors: &[&Tensor]) -> Result<Option<Value>, Nod
                         "Mod" => {
                             |a, b| a.checked_rem_euclid(b).map(|r| if b < 0 && r != 0 { r + b } else { r })
                         }
+                        "Fmod" => i64::checked_rem,
                         "Pow" => |a, b| a.checked_pow(u32::try_from(b).ok()?),
                         "Min" => |a, b| Some(a.min(b)),
                         "Max" => |a, b| Some(a.max(b)),
@@ -158,6 +159,14 @@ fn scalar_arithmetic(op: &str, tensors: &[&Tensor]) -> Result<Option<Value>, Nod
         }
         _ => None,
     })
+}
+
+/// A constant where it is turned into an integer. Constants are folded in
+/// `f64`, but models count on `f32`, in which a number this close to an integer
+/// is that integer: 0.7 (in `f32`) times 10 is 7, not 6.9999999.
+pub(super) fn settled(x: f64) -> f64 {
+    let integer = x.round();
+    if (x - integer).abs() <= 0.5 * f64::from(f32::EPSILON) * x.abs() { integer } else { x }
 }
 
 fn compare<T: PartialOrd>(op: &str) -> Option<fn(&T, &T) -> bool> {
@@ -277,64 +286,6 @@ pub(super) fn range(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeErr
         }
         _ => return Err(wrong("of mixed types".into())),
     }])
-}
-
-/// `Cast`: between numbers for constants; activations stay floating-point.
-pub(super) fn cast(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
-    #[derive(PartialEq)]
-    enum Kind {
-        Float,
-        Int,
-        Bool,
-    }
-    let kind = if call.op == "CastLike" {
-        match &call.tensor(1)?.data {
-            Data::Float(_) => Kind::Float,
-            Data::Int(_) => Kind::Int,
-            Data::Bool(_) => Kind::Bool,
-        }
-    } else {
-        let to = call.int("to", 0)?;
-        match i32::try_from(to).ok().and_then(|t| DataType::try_from(t).ok()) {
-            Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) => Kind::Float,
-            Some(DataType::Bool) => Kind::Bool,
-            Some(
-                DataType::Int8
-                | DataType::Int16
-                | DataType::Int32
-                | DataType::Int64
-                | DataType::Uint8
-                | DataType::Uint16
-                | DataType::Uint32
-                | DataType::Uint64,
-            ) => Kind::Int,
-            _ => {
-                return Err(NodeError::Value {
-                    what: "the type to cast to",
-                    found: to.to_string(),
-                    accepted: "floating-point, integer or boolean",
-                });
-            }
-        }
-    };
-    let value = call.input(0)?;
-    let tensor = match value {
-        Value::Activation { .. } if kind == Kind::Float => return Ok(vec![value.clone()]),
-        Value::Activation { .. } => {
-            return Err(NodeError::OnlyConstants("Cast to integers".into(), "rounding is not continuous"));
-        }
-        Value::Constant(tensor) => tensor,
-    };
-    let data = match (&tensor.data, kind) {
-        (Data::Float(v), Kind::Int) => Data::Int(v.iter().map(|&x| x as i64).collect()),
-        (Data::Float(v), Kind::Bool) => Data::Bool(v.iter().map(|&x| x != 0.0).collect()),
-        (Data::Int(v), Kind::Float) => Data::Float(v.iter().map(|&x| x as f64).collect()),
-        (Data::Int(v), Kind::Bool) => Data::Bool(v.iter().map(|&x| x != 0).collect()),
-        (Data::Bool(v), Kind::Float) => Data::Float(v.iter().map(|&x| f64::from(x)).collect()),
-        (Data::Bool(v), Kind::Int) => Data::Int(v.iter().map(|&x| i64::from(x)).collect()),
-        (same, _) => same.clone(),
-    };
-    Ok(vec![Value::constant(tensor.shape.clone(), data)])
 }
 
 /// A constant made of entries of other constants.

@@ -116,7 +116,16 @@ impl Sliding {
             let (span, stride) = (self.span(axis), self.stride[axis]);
             if self.auto != Auto::No && axis + self.axes >= 2 {
                 out[axis] = image[axis].div_ceil(stride);
-                let total = (out[axis].saturating_sub(1) * stride + span).saturating_sub(image[axis]);
+                let reach = out[axis].saturating_sub(1) * stride + span;
+                // Some runtimes then cut the image on both sides, others do not.
+                if reach + 1 < image[axis] {
+                    return Err(NodeError::Value {
+                        what: "auto_pad",
+                        found: format!("automatic, with windows of {span} every {stride} that miss the end"),
+                        accepted: "explicit pads, where windows do not reach the end of the image",
+                    });
+                }
+                let total = reach.saturating_sub(image[axis]);
                 let small = total / 2;
                 self.pads[axis] =
                     if self.auto == Auto::Upper { [small, total - small] } else { [total - small, small] };
@@ -251,6 +260,16 @@ pub(super) fn conv_transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Va
         let full = sliding.stride[axis] * (from[axis] - 1) + extra[axis] + sliding.span(axis);
         if target.is_some() || (sliding.auto != Auto::No && axis + sliding.axes >= 2) {
             image[axis] = target.map_or(from[axis] * sliding.stride[axis], |t| t[axis]);
+            // Runtimes take the automatic length no further than the kernels reach,
+            // a given one as far as `output_padding` could.
+            let slack = if target.is_some() { sliding.stride[axis] - 1 } else { 0 };
+            if image[axis] > full + slack {
+                return Err(NodeError::Value {
+                    what: "the output's length",
+                    found: format!("{} where the kernels reach {full}", image[axis]),
+                    accepted: "what the kernels reach, or by output_shape less than a stride more",
+                });
+            }
             let total = full.saturating_sub(image[axis]);
             let small = total / 2;
             sliding.pads[axis] =
@@ -292,7 +311,8 @@ pub(super) fn conv_transpose(graph: &mut Lowering, call: &Call) -> Result<Vec<Va
 
 /// `gamma (x - mean) / sqrt(var + epsilon) + beta`, its own affine map.
 pub(super) fn batch_normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    if call.int("training_mode", 0)? != 0 || call.outputs > 1 {
+    // Before there was an attribute, outputs for statistics meant training.
+    if call.int("training_mode", 0)? != 0 || call.named > 1 {
         return Err(NodeError::Value {
             what: "training_mode",
             found: "training".into(),
@@ -305,7 +325,7 @@ pub(super) fn batch_normalization(graph: &mut Lowering, call: &Call) -> Result<V
     if [gamma, beta, mean, variance].iter().any(|p| p.len() != channels) || channels == 0 {
         return Err(NodeError::shape(&[shape], "four parameters for every channel"));
     }
-    let epsilon = call.float("epsilon", 1e-5)?;
+    let epsilon = call.float("epsilon", 1e-5_f32.into())?;
     if let Some(bad) = variance.iter().find(|v| !(**v + epsilon > 0.0)) {
         return Err(NodeError::Value {
             what: "a variance",

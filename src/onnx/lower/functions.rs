@@ -21,7 +21,7 @@ pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
     let f: Arc<dyn Function> = match call.op {
         "Relu" => Arc::new(Relu),
         "LeakyRelu" => {
-            let slope = finite("alpha", call.float("alpha", 0.01)?)?;
+            let slope = finite("alpha", call.float("alpha", 0.01_f32.into())?)?;
             Arc::new(LeakyRelu { slope: Periodic::constant(slope) })
         }
         "PRelu" => Arc::new(LeakyRelu { slope: shapes::periodic(call.tensor(1)?, 1, &shape)? }),

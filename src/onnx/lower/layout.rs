@@ -144,7 +144,7 @@ pub(super) fn split(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let value = call.input(0)?;
     let shape = value.shape();
     let axis = shapes::axis(call.int("axis", 0)?, shape.len(), false)?;
-    let parts = call.outputs.max(1);
+    let parts = call.named.max(1);
     let sizes = if let Some(sizes) = call.ints(1, "split")? {
         sizes
     } else {
@@ -208,7 +208,8 @@ pub(super) fn slice(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
                     .collect()
             }
             _ => {
-                let (start, end) = (from_end(start).clamp(-1, n - 1), from_end(end).clamp(-1, n - 1));
+                // A start before the first entry is the first, an end there lets it in.
+                let (start, end) = (from_end(start).max(0).min(n - 1), from_end(end).clamp(-1, n - 1));
                 let stride = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
                 (end + 1..=start).rev().step_by(stride).map(|i| i as usize).collect()
             }
@@ -239,7 +240,8 @@ pub(super) fn gather(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let out = [&shape[..axis], indices, &shape[axis + 1..]].concat();
     shapes::count(&out)?;
     let layout = shapes::identity(shape, 0)?.select(Axis(axis), &positions);
-    let layout = layout.into_shape_with_order(IxDyn(&out)).expect("as many entries as gathered");
+    // A selection may come in another memory order, so its entries are copied.
+    let layout = layout.into_shape_clone(IxDyn(&out)).expect("as many entries as gathered");
     Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
 }
 
@@ -287,18 +289,26 @@ pub(super) fn pad(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         Some(Value::Activation { .. }) => return Err(NodeError::NotConstant(2)),
         None => call.float("value", 0.0)?,
     };
+    let wrong = || NodeError::Value {
+        what: "pads",
+        found: format!("{amounts:?}"),
+        accepted: "moderate amounts that leave something",
+    };
     let mut layout = shapes::identity(value.shape(), 0)?;
     for (i, &axis) in axes.iter().enumerate() {
-        let (before, after) = (amounts[i], amounts[axes.len() + i]);
+        // Negative amounts cut first, so that nothing cut off is repeated.
+        let [before, after] = [amounts[i], amounts[axes.len() + i]];
+        let cut = [before, after].map(|p| if p < 0 { p.unsigned_abs() as usize } else { 0 });
+        let kept = cut[0]..layout.shape()[axis].saturating_sub(cut[1]);
+        if kept.start > kept.end {
+            return Err(wrong());
+        }
+        layout.slice_axis_inplace(Axis(axis), Slice::from(kept));
+        let [before, after] = [before, after].map(|p| p.max(0));
         let n = layout.shape()[axis] as i64;
         let mut shape = layout.shape().to_vec();
-        let total =
-            before.checked_add(after).and_then(|p| p.checked_add(n)).and_then(|t| usize::try_from(t).ok());
-        shape[axis] = total.ok_or(NodeError::Value {
-            what: "pads",
-            found: format!("{amounts:?}"),
-            accepted: "amounts that leave something",
-        })?;
+        let total = before.checked_add(after).and_then(|p| p.checked_add(n));
+        shape[axis] = total.ok_or_else(wrong)? as usize;
         shapes::count(&shape)?;
         let source = |o: usize| -> Result<Option<usize>> {
             let at = o as i64 - before;
@@ -331,115 +341,6 @@ pub(super) fn pad(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         layout = padded;
     }
     Ok(vec![graph.rearrange(call, &[value], &layout, fill)?])
-}
-
-/// `Upsample` and `Resize` in mode nearest.
-pub(super) fn resize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    let value = call.input(0)?;
-    let shape = value.shape();
-    let mode = call.attributes.string("mode")?.unwrap_or("nearest");
-    if mode != "nearest" {
-        return Err(NodeError::Value { what: "mode", found: mode.into(), accepted: "nearest" });
-    }
-    // Opset 11 put the region of interest before the scales.
-    let at = if call.op == "Resize" && call.opset >= 11 { 2 } else { 1 };
-    let given = match call.optional(at) {
-        Some(_) => Some(call.floats(at)?.to_vec()),
-        None => call.attributes.floats("scales")?,
-    };
-    let scales = given.filter(|s| !s.is_empty());
-    let sizes = call.ints(3, "")?.filter(|s| !s.is_empty());
-    let wrong = |found: String| NodeError::Value {
-        what: "the scales or sizes",
-        found,
-        accepted: "one positive number for every axis",
-    };
-    let target: Vec<(usize, f64)> = match (&scales, &sizes) {
-        (Some(scales), _) if scales.len() == shape.len() => shape
-            .iter()
-            .zip(scales)
-            .map(|(&d, &s)| match (d as f64 * s).floor() {
-                n if s > 0.0 && n <= super::MAX_ENTRIES as f64 => Ok((n as usize, s)),
-                _ => Err(wrong(format!("{scales:?}"))),
-            })
-            .collect::<Result<_>>()?,
-        (None, Some(sizes)) if sizes.len() == shape.len() => shape
-            .iter()
-            .zip(sizes)
-            .map(|(&d, &n)| match usize::try_from(n) {
-                Ok(n) if n > 0 && d > 0 => Ok((n, n as f64 / d as f64)),
-                _ => Err(wrong(format!("{sizes:?}"))),
-            })
-            .collect::<Result<_>>()?,
-        _ => return Err(wrong(format!("{scales:?} and {sizes:?}"))),
-    };
-    shapes::count(&target.iter().map(|t| t.0).collect::<Vec<_>>())?;
-    let coordinates = match call.attributes.string("coordinate_transformation_mode")? {
-        Some(mode) => mode,
-        None if call.op == "Resize" && call.opset >= 11 => "half_pixel",
-        None => "asymmetric",
-    };
-    let rounding = match call.attributes.string("nearest_mode")? {
-        Some(mode) => mode,
-        None if call.op == "Resize" && call.opset >= 11 => "round_prefer_floor",
-        None => "floor",
-    };
-    let mut layout = shapes::identity(shape, 0)?;
-    for (axis, &(n, scale)) in target.iter().enumerate() {
-        let from = shape[axis];
-        if n == from && scale == 1.0 {
-            continue;
-        }
-        let source = |o: usize| -> Result<usize> {
-            let o = o as f64;
-            let at = match coordinates {
-                "asymmetric" => o / scale,
-                "half_pixel" => (o + 0.5) / scale - 0.5,
-                "pytorch_half_pixel" => {
-                    if n > 1 {
-                        (o + 0.5) / scale - 0.5
-                    } else {
-                        0.0
-                    }
-                }
-                "tf_half_pixel_for_nn" => (o + 0.5) / scale,
-                "align_corners" => {
-                    if n > 1 {
-                        o * (from as f64 - 1.0) / (n as f64 - 1.0)
-                    } else {
-                        0.0
-                    }
-                }
-                other => {
-                    return Err(NodeError::Value {
-                        what: "coordinate_transformation_mode",
-                        found: other.into(),
-                        accepted: "asymmetric, half_pixel, pytorch_half_pixel, tf_half_pixel_for_nn or align_corners",
-                    });
-                }
-            };
-            let nearest = match rounding {
-                "floor" => at.floor(),
-                "ceil" => at.ceil(),
-                "round_prefer_floor" => (at - 0.5).ceil(),
-                "round_prefer_ceil" => (at + 0.5).floor(),
-                other => {
-                    return Err(NodeError::Value {
-                        what: "nearest_mode",
-                        found: other.into(),
-                        accepted: "floor, ceil, round_prefer_floor or round_prefer_ceil",
-                    });
-                }
-            };
-            Ok(nearest.clamp(0.0, from as f64 - 1.0) as usize)
-        };
-        if from == 0 {
-            return Err(NodeError::shape(&[shape], "no empty axis"));
-        }
-        let kept = (0..n).map(source).collect::<Result<Vec<_>>>()?;
-        layout = layout.select(Axis(axis), &kept);
-    }
-    Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
 }
 
 /// `Where` with a constant condition.

@@ -2,6 +2,7 @@
 //! operators become selections, all others one of the three kinds.
 
 mod arithmetic;
+mod cast;
 mod constants;
 mod conv;
 mod error;
@@ -10,6 +11,7 @@ mod layout;
 mod matmul;
 mod pool;
 mod reduce;
+mod resize;
 mod shapes;
 mod softmax;
 
@@ -61,6 +63,10 @@ struct Call<'a> {
     opset: i64,
     inputs: Vec<Option<Value>>,
     attributes: Attributes<'a>,
+    /// Number of outputs up to the last that has a name.
+    named: usize,
+    /// Number of outputs up to the last that is read: an operator need not
+    /// compute what nobody asks for, such as the mask of a `Dropout`.
     outputs: usize,
 }
 
@@ -122,7 +128,7 @@ fn handler(op: &str) -> Result<Handler, &'static str> {
         "Shape" | "Size" => constants::shape,
         "ConstantOfShape" => constants::constant_of_shape,
         "Range" => constants::range,
-        "Cast" | "CastLike" => constants::cast,
+        "Cast" | "CastLike" => cast::cast,
         "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Not" | "Mod"
         | "Floor" | "Ceil" | "Round" => constants::only_constants,
         "Identity" | "Dropout" => layout::identity,
@@ -137,7 +143,7 @@ fn handler(op: &str) -> Result<Handler, &'static str> {
         "Gather" => layout::gather,
         "Expand" => layout::expand,
         "Pad" => layout::pad,
-        "Upsample" | "Resize" => layout::resize,
+        "Upsample" | "Resize" => resize::resize,
         "Where" => layout::select,
         "Add" | "Sum" | "Sub" => arithmetic::add,
         "Mul" => arithmetic::multiply,
@@ -207,8 +213,14 @@ impl Lowering {
         self.values.get(name)
     }
 
-    /// Lowers one node; its inputs must have been lowered before.
-    pub(super) fn node(&mut self, index: usize, proto: &NodeProto) -> Result<(), NodeError> {
+    /// Lowers one node; its inputs must have been lowered before. `read` are the
+    /// names that some node, or the network's output, refers to.
+    pub(super) fn node(
+        &mut self,
+        index: usize,
+        proto: &NodeProto,
+        read: &HashSet<&str>,
+    ) -> Result<(), NodeError> {
         let inputs = proto
             .input
             .iter()
@@ -223,13 +235,17 @@ impl Lowering {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let name = label(index, proto);
+        let up_to_last = |counts: &dyn Fn(&str) -> bool| {
+            proto.output.iter().rposition(|name| counts(name)).map_or(0, |last| last + 1)
+        };
         let call = Call {
             name: &name,
             op: proto.op_type(),
             opset: self.opset,
             inputs,
             attributes: Attributes::new(proto),
-            outputs: proto.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1),
+            named: up_to_last(&|name| !name.is_empty()),
+            outputs: up_to_last(&|name| read.contains(name)),
         };
         let handler = handler(proto.op_type()).map_err(NodeError::Operator)?;
         let before = self.nodes.len();
@@ -259,6 +275,13 @@ impl Lowering {
         inputs: Vec<ValueId>,
         shape: Vec<usize>,
     ) -> Result<Value, NodeError> {
+        if matches!(&op, Op::Affine(op) if !op.is_finite()) {
+            return Err(NodeError::Value {
+                what: "a constant",
+                found: "infinite or not a number".into(),
+                accepted: "finite numbers; to mask scores, a large negative one such as -1e9",
+            });
+        }
         self.lens.push(shapes::count(&shape)?);
         let mut name = call.name.to_owned();
         let mut copy = 1;

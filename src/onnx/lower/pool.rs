@@ -23,6 +23,14 @@ fn windows(call: &Call) -> Result<Windows> {
         return Err(NodeError::shape(&[x], "N x C x image"));
     }
     let mut sliding = Sliding::new(call, x.len() - 2, None)?;
+    let auto = call.attributes.string("auto_pad")?.unwrap_or_default();
+    if auto.starts_with("SAME") && sliding.dilation != [1, 1] {
+        return Err(NodeError::Value {
+            what: "auto_pad",
+            found: format!("{auto} with dilations {:?}", sliding.dilation),
+            accepted: "explicit pads with dilations, since runtimes disagree on the automatic ones",
+        });
+    }
     let window = sliding.over(image(x), call.int("ceil_mode", 0)? != 0)?;
     let shape = sliding.shape([x[0], x[1]], window.out);
     shapes::count(&[shapes::count(&shape)?, window.taps()])?;
