@@ -22,8 +22,8 @@ fn shipped(name: &str) -> (Graph, Array2<f32>, Vec<usize>) {
     let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let graph = load(models.join(format!("{name}.onnx")), &LoadOptions::default()).expect("a network");
     let labels = models.join("data/mnist-test-1000-labels.idx.gz");
-    let data =
-        Dataset::open(&models.join("data/mnist-test-1000-images.idx.gz"), Some(&labels), None).expect("images");
+    let data = Dataset::open(&models.join("data/mnist-test-1000-images.idx.gz"), Some(&labels), None)
+        .expect("images");
     let arrangement = data.arrange(&graph.input_shape).expect("fits");
     let pixels = (0..IMAGES).flat_map(|i| data.image(i, &arrangement).expect("an image")).collect();
     let images = Array2::from_shape_vec((IMAGES, graph.input_len()), pixels).expect("all images");

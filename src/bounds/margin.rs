@@ -188,7 +188,9 @@ impl Elision {
             let rows = coefficients.value.chunks_exact(len).zip(coefficients.error.chunks_exact(len));
             for ((centre, radius), (a, e)) in sums.iter_mut().zip(rows) {
                 for ((&a, &e), &(c, r)) in a.iter().zip(e).zip(&ball) {
-                    if a != 0.0 || e != 0.0 {
+                    // An unbounded entry does not matter to a row that leaves it
+                    // out; an undefined one does, as in evaluation.
+                    if a != 0.0 || e != 0.0 || c.is_nan() {
                         *centre += a * c;
                         *radius += a.abs() * (r + error * c.abs()) + e * (c.abs() + r);
                     }

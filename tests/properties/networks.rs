@@ -109,10 +109,10 @@ pub(crate) fn network(random: &mut Random, depth: usize) -> Graph {
                 (Op::Product(Product::MatMul(op)), vec![last, other])
             }
             8 | 9 => {
-                let groups =
-                    Groups::new((0..LEN).map(|_| {
-                        (0..=random.below(4)).map(|_| random.below(2 * LEN)).collect::<Vec<_>>()
-                    }));
+                let groups = Groups::new(
+                    (0..LEN)
+                        .map(|_| (0..=random.below(4)).map(|_| random.below(2 * LEN)).collect::<Vec<_>>()),
+                );
                 let inputs = vec![LEN, LEN];
                 let op = if random.below(2) == 0 {
                     Product::Max { inputs, groups }

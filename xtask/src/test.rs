@@ -10,7 +10,10 @@ const STEPS: [(&str, &[&str]); 6] = [
     ("format", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     ("generated code", &["xtask", "proto", "--check"]),
-    ("unit, property and command-line tests", &["test", "--workspace", "--all-targets", "--locked"]),
+    (
+        "unit, property and command-line tests",
+        &["test", "--workspace", "--lib", "--bins", "--tests", "--locked"],
+    ),
     ("documentation tests", &["test", "--workspace", "--doc", "--locked"]),
     ("documentation", &["doc", "--workspace", "--no-deps", "--locked"]),
 ];
