@@ -29,6 +29,10 @@ pub(super) fn resize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let old = call.op == "Upsample" || call.opset < 11;
     let targets = targets(call, shape, old)?;
     shapes::count(&targets.iter().map(|t| t.to).collect::<Vec<_>>())?;
+    // Runtimes copy then, even where a scale is not quite 1.
+    if targets.iter().all(|t| t.to == t.from) {
+        return Ok(vec![value.clone()]);
+    }
     let coordinates = call.attributes.string("coordinate_transformation_mode")?;
     let coordinates = coordinates.unwrap_or(if old { "asymmetric" } else { "half_pixel" });
     let mut layout = shapes::identity(shape, 0)?;
@@ -123,7 +127,9 @@ fn position(mode: &str, o: f32, Target { from, to, scale }: Target) -> Result<f3
         "half_pixel" => half_pixel,
         "half_pixel_symmetric" => {
             let surplus = 1.0 - to as f32 / (from as f32 * scale);
-            from as f32 / 2.0 * surplus + (o + 0.5) / scale - 0.5
+            let offset = f64::from(from as f32 / 2.0 * surplus);
+            // Only the offset is in f32 here.
+            (offset + (f64::from(o) + 0.5) / f64::from(scale) - 0.5) as f32
         }
         "pytorch_half_pixel" if to > 1 => half_pixel,
         "tf_half_pixel_for_nn" => (o + 0.5) / scale,
@@ -142,11 +148,15 @@ fn position(mode: &str, o: f32, Target { from, to, scale }: Target) -> Result<f3
 
 /// The entry of an axis of `from` entries that is nearest to a position.
 fn nearest(mode: &str, at: f32, from: usize) -> Result<usize> {
+    // A half is preferred one way or the other even where rounding missed it.
+    let half = at.floor() + 0.5;
+    let between = (at - half).abs() < 1e-6;
     let nearest = match mode {
         "floor" => at.floor(),
         "ceil" => at.ceil(),
-        "round_prefer_floor" => (at - 0.5).ceil(),
-        "round_prefer_ceil" => (at + 0.5).floor(),
+        "round_prefer_floor" if between => half - 0.5,
+        "round_prefer_ceil" if between => half + 0.5,
+        "round_prefer_floor" | "round_prefer_ceil" => at.round(),
         other => {
             return Err(NodeError::Value {
                 what: "nearest_mode",
