@@ -34,6 +34,7 @@ fn constants() -> Vec<TensorProto> {
         floats("cube", &[1, 1, 1, 1, 1], &[1.0]),
         floats("scales", &[4], &[1.0, 1.0, 2.0, 0.1]),
         ints("sizes", &[1, 2, 7, 7]),
+        ints("same", &[1, 2, 5, 5]),
         ints("huge", &[1 << 20, 1 << 20, 4]),
         ints("thirds", &[3, -1]),
         ints("pads", &[0, 1, 0, 1]),
@@ -171,6 +172,10 @@ fn attributes_and_constants() {
             ("Resize x _ _ sizes mode=linear", &["linear", "accepted: nearest"]),
             (
                 "Resize x _ _ sizes coordinate_transformation_mode=tf_crop_and_resize",
+                &["tf_crop", "half_pixel"],
+            ),
+            (
+                "Resize x _ _ same coordinate_transformation_mode=tf_crop_and_resize",
                 &["tf_crop", "half_pixel"],
             ),
             ("Resize x _ _ sizes nearest_mode=simple", &["simple", "round_prefer_floor"]),

@@ -3,8 +3,9 @@
 
     python3 tests/reference/generate.py [PATTERN]
 
-needs onnx, onnxruntime and numpy (the file is by 1.23, 1.32 and 2.4). The cases are the table in `cases.py`. With a
-PATTERN, the cases whose names contain it are printed and nothing is written.
+needs onnx, onnxruntime and numpy (the file is by 1.23, 1.32 and 2.4). The cases
+are the table in `cases.py`. With a PATTERN, the cases whose names contain it are
+printed and nothing is written.
 
 The file holds four arrays, which `tests/operators.rs` reads:
 

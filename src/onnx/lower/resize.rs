@@ -29,12 +29,14 @@ pub(super) fn resize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let old = call.op == "Upsample" || call.opset < 11;
     let targets = targets(call, shape, old)?;
     shapes::count(&targets.iter().map(|t| t.to).collect::<Vec<_>>())?;
+    let coordinates = call.attributes.string("coordinate_transformation_mode")?;
+    let coordinates = coordinates.unwrap_or(if old { "asymmetric" } else { "half_pixel" });
+    // A mode that crops is refused where no length changes, too.
+    position(coordinates, 0.0, Target { from: 1, to: 1, scale: 1.0 })?;
     // Runtimes copy then, even where a scale is not quite 1.
     if targets.iter().all(|t| t.to == t.from) {
         return Ok(vec![value.clone()]);
     }
-    let coordinates = call.attributes.string("coordinate_transformation_mode")?;
-    let coordinates = coordinates.unwrap_or(if old { "asymmetric" } else { "half_pixel" });
     let mut layout = shapes::identity(shape, 0)?;
     for (axis, &target) in targets.iter().enumerate() {
         if target.to == target.from && target.scale == 1.0 {
