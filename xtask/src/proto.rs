@@ -32,7 +32,7 @@ pub(crate) fn write(repository: &Path) -> Result<String, Box<dyn Error>> {
     Ok(format!("wrote {GENERATED}"))
 }
 
-/// Fails if the committed file differs from what [`write`] would put there.
+/// Fails if the committed file differs from what [`write()`] would put there.
 pub(crate) fn check(repository: &Path) -> Result<String, Box<dyn Error>> {
     let path = repository.join(GENERATED);
     let committed =
