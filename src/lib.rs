@@ -27,6 +27,7 @@
 //! | [`onnx`] | `.onnx` files to graphs |
 //! | [`exec`] | batched inference in f32 |
 //! | [`bounds`] | sound bounds in f64 |
+//! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
 //! | [`data`] | images and labels |
 //! | [`report`] | records, run files, summaries |
 
@@ -38,5 +39,6 @@ pub mod kernels;
 pub mod onnx;
 pub mod ops;
 pub mod report;
+pub mod smoothing;
 
 pub use graph::Graph;

@@ -8,6 +8,8 @@
 mod bounds;
 #[path = "corpus/forward.rs"]
 mod forward;
+#[path = "corpus/smoothing.rs"]
+mod smoothing;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,258 @@
+//! Combinations of simplex map, confidence bound and radius rule that an input can be certified with.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::smoothing::noise::Norm;
+use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, Scale, UpperBound};
+use crate::smoothing::radius::{self, Lipschitz};
+use crate::smoothing::simplex::{SimplexMap, Temperature};
+
+/// Noise, and with it the perturbations that are certified against.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Threat {
+    /// Isotropic Gaussian noise of this standard deviation; l2.
+    Gaussian(Scale),
+    /// Uniform noise of this half-width; l1.
+    Uniform(Scale),
+    /// Laplace noise of this scale; l1.
+    Laplace(Scale),
+}
+
+impl Threat {
+    /// The norm of the certified radii.
+    #[must_use]
+    pub fn norm(self) -> Norm {
+        match self {
+            Self::Gaussian(_) => Norm::L2,
+            Self::Uniform(_) | Self::Laplace(_) => Norm::L1,
+        }
+    }
+
+    fn one_sided(self, p1: LowerBound) -> Option<Radius> {
+        match self {
+            Self::Gaussian(sigma) => radius::one_sided(sigma, p1),
+            Self::Uniform(lambda) => radius::uniform_l1(lambda, p1),
+            Self::Laplace(lambda) => radius::laplace_l1(lambda, p1),
+        }
+    }
+}
+
+/// Which confidence bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// For hardmax.
+    ClopperPearson,
+    /// For hardmax, with the input's one draw of `W`.
+    RandomizedClopperPearson,
+    /// For hardmax; valid at all times.
+    KrichevskyTrofimov,
+    /// For any map.
+    Hoeffding,
+    /// For any map.
+    Bernstein,
+    /// For any map; needs the number of samples in advance.
+    Betting,
+}
+
+impl Bound {
+    /// Whether the bound holds only for scores that are 0 or 1.
+    #[must_use]
+    pub fn needs_indicators(self) -> bool {
+        matches!(self, Self::ClopperPearson | Self::RandomizedClopperPearson | Self::KrichevskyTrofimov)
+    }
+}
+
+/// How bounds become a radius.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RadiusRule {
+    /// From the class's score alone, at the whole alpha.
+    OneSided,
+    /// From the class's score and the runner-up's, each at half of alpha. Gaussian noise only.
+    TwoSided,
+    /// The larger of the Lipschitz-aware and the margin radius, from the same bounds as two-sided and a
+    /// Lipschitz constant of the *logits* (l2 to l2). Gaussian noise and smooth maps only.
+    Aware {
+        /// The constant of the logit map.
+        logits: Lipschitz,
+        /// How far an evaluated score may be from the exact one.
+        evaluation_error: f64,
+    },
+}
+
+impl RadiusRule {
+    pub(super) fn uses_runner_up(self) -> bool {
+        self != Self::OneSided
+    }
+}
+
+/// Combinations that have no meaning.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum CandidateError {
+    /// A binomial bound on scores that are not indicators.
+    #[error("found the bound {bound:?} with {map}; accepted: hardmax, or Bernstein, Hoeffding or Betting")]
+    NotIndicators {
+        /// The bound.
+        bound: Bound,
+        /// The map.
+        map: SimplexMap,
+    },
+    /// A Lipschitz constant for a map that has none.
+    #[error("found a Lipschitz-aware radius with {map}; accepted: softmax or sparsemax")]
+    NotLipschitz {
+        /// The map.
+        map: SimplexMap,
+    },
+    /// A rule of Gaussian noise with other noise.
+    #[error("found the radius rule {rule:?} with {threat:?}; accepted: one-sided, or Gaussian noise")]
+    NotGaussian {
+        /// The rule.
+        rule: RadiusRule,
+        /// The noise.
+        threat: Threat,
+    },
+    /// A bound for a fixed number of samples with adaptive stopping.
+    #[error(
+        "found the bound {bound:?} with adaptive stopping; accepted: any other bound, or a fixed number of samples"
+    )]
+    NotAnytime {
+        /// The bound.
+        bound: Bound,
+    },
+    /// Randomized bounds without a draw.
+    #[error("found randomized Clopper-Pearson without a draw of W; accepted: one draw for each input")]
+    NoDraw,
+    /// A constant out of range.
+    #[error(transparent)]
+    Constant(#[from] OutOfRange),
+    /// Nothing to choose from.
+    #[error("found no candidates; accepted: at least one")]
+    None,
+}
+
+/// One combination.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    map: SimplexMap,
+    bound: Bound,
+    rule: RadiusRule,
+}
+
+impl Candidate {
+    /// A combination.
+    ///
+    /// # Errors
+    /// [`CandidateError`] for one without meaning.
+    pub fn new(map: SimplexMap, bound: Bound, rule: RadiusRule) -> Result<Self, CandidateError> {
+        let candidate = Self { map, bound, rule };
+        candidate.check()?;
+        Ok(candidate)
+    }
+
+    /// What `auto` tries: hardmax with Clopper-Pearson, one- and two-sided, first, so that it wins ties;
+    /// then softmax and sparsemax with Bernstein over a grid of temperatures; Lipschitz-aware where a
+    /// constant of the logits is given.
+    #[must_use]
+    pub fn auto(logits: Option<(Lipschitz, f64)>) -> Vec<Self> {
+        let hardmax = |rule| Self { map: SimplexMap::Hardmax, bound: Bound::ClopperPearson, rule };
+        let mut candidates = vec![hardmax(RadiusRule::OneSided), hardmax(RadiusRule::TwoSided)];
+        let rule = logits.map_or(RadiusRule::TwoSided, |(logits, evaluation_error)| RadiusRule::Aware {
+            logits,
+            evaluation_error,
+        });
+        for t in [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0] {
+            let Ok(t) = Temperature::new(t) else { continue };
+            for map in [SimplexMap::Softmax(t), SimplexMap::Sparsemax(t)] {
+                candidates.push(Self { map, bound: Bound::Bernstein, rule });
+            }
+        }
+        candidates
+    }
+
+    /// The map.
+    #[must_use]
+    pub fn map(&self) -> SimplexMap {
+        self.map
+    }
+
+    /// The bound.
+    #[must_use]
+    pub fn bound(&self) -> Bound {
+        self.bound
+    }
+
+    /// The radius rule.
+    #[must_use]
+    pub fn rule(&self) -> RadiusRule {
+        self.rule
+    }
+
+    /// Checks what [`Candidate::new`] checks; records are read without it.
+    pub(super) fn check(&self) -> Result<(), CandidateError> {
+        if self.bound.needs_indicators() && self.map != SimplexMap::Hardmax {
+            return Err(CandidateError::NotIndicators { bound: self.bound, map: self.map });
+        }
+        if let RadiusRule::Aware { evaluation_error, .. } = self.rule {
+            if self.map == SimplexMap::Hardmax {
+                return Err(CandidateError::NotLipschitz { map: self.map });
+            }
+            if !(0.0..=1.0).contains(&evaluation_error) {
+                let (quantity, accepted) = ("the evaluation error", "a number between 0 and 1");
+                return Err(OutOfRange { quantity, found: evaluation_error, accepted }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the rule has a meaning for this noise and number of classes.
+    pub(super) fn check_for(&self, threat: Threat, classes: usize) -> Result<(), CandidateError> {
+        self.check()?;
+        if self.rule.uses_runner_up() && !matches!(threat, Threat::Gaussian(_)) {
+            return Err(CandidateError::NotGaussian { rule: self.rule, threat });
+        }
+        if let RadiusRule::Aware { logits, .. } = self.rule {
+            self.score_lipschitz(logits, classes)?;
+        }
+        Ok(())
+    }
+
+    fn score_lipschitz(&self, logits: Lipschitz, classes: usize) -> Result<Lipschitz, CandidateError> {
+        let constant =
+            self.map.score_lipschitz(classes).ok_or(CandidateError::NotLipschitz { map: self.map })?;
+        Ok(logits.then(constant)?)
+    }
+
+    /// The radius from bounds on the scores that were sampled; `charge` is taken off both.
+    #[must_use]
+    pub fn radius(
+        &self,
+        threat: Threat,
+        classes: usize,
+        p1: LowerBound,
+        p2: UpperBound,
+        charge: f64,
+    ) -> Option<Radius> {
+        let (p1, p2) = (p1.charged(charge), p2.charged(charge));
+        match (self.rule, threat) {
+            (RadiusRule::OneSided, _) => threat.one_sided(p1),
+            (RadiusRule::TwoSided, Threat::Gaussian(sigma)) => radius::two_sided(sigma, p1, p2),
+            (RadiusRule::Aware { logits, evaluation_error }, Threat::Gaussian(sigma)) => {
+                let score = self.score_lipschitz(logits, classes).ok()?;
+                let aware = radius::aware(sigma, p1, p2, score, evaluation_error);
+                // The margin radius holds under the same bounds, and wins for some maps.
+                let vector = logits.then(self.map.vector_lipschitz()?).ok()?;
+                let (p1, p2) = (p1.charged(evaluation_error), p2.charged(evaluation_error));
+                Radius::larger(aware, radius::margin(sigma, p1, p2, Some(vector)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The levels for the class and for the runner-up.
+    pub(super) fn split(&self, alpha: Alpha) -> (Alpha, Option<Alpha>) {
+        if self.rule.uses_runner_up() { (alpha.half(), Some(alpha.half())) } else { (alpha, None) }
+    }
+}

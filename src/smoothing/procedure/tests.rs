@@ -1,0 +1,291 @@
+//! The two steps: what is asked of the network, independence from batches, records, and coverage by
+//! repeated certification of classifiers with a known smoothed score.
+
+use super::*;
+use crate::smoothing::noise::{Gaussian, Noise};
+use crate::smoothing::quantity::{Radius, Scale};
+use crate::smoothing::radius::Lipschitz;
+use crate::smoothing::stream::InputStreams;
+
+const SIGMA: f64 = 0.5;
+
+/// The Lipschitz constant of the half-space's logits up to a common shift, which simplex maps ignore:
+/// `(h, 0)` and `(h/2, -h/2)` have the same scores.
+const CENTRED: f64 = std::f64::consts::FRAC_1_SQRT_2.next_up();
+
+fn setup(alpha: f64, n0: u32, batch: u32) -> Setup {
+    Setup {
+        threat: Threat::Gaussian(Scale::new(SIGMA).expect("a scale")),
+        charge: 0.0,
+        alpha: Alpha::new(alpha).expect("a level"),
+        n0,
+        batch,
+        randomized: Some(InputStreams::new(1, 0).randomized_clopper_pearson()),
+    }
+}
+
+fn candidate(map: &str, bound: Bound, rule: RadiusRule) -> Candidate {
+    Candidate::new(map.parse().expect("a map"), bound, rule).expect("a candidate")
+}
+
+/// Logits `(x + sigma Z, 0)` scaled: a half-space at distance `x`.
+fn half_space(
+    streams: InputStreams,
+    x: f32,
+    slope: f32,
+) -> impl FnMut(Range<u32>) -> Result<Array2<f32>, SampleError> {
+    move |range| {
+        let noise = Gaussian { sigma: Scale::new(SIGMA).expect("a scale") };
+        let mut logits = Array2::zeros((range.len(), 2));
+        for (row, sample) in range.enumerate() {
+            let mut out = [0.0];
+            noise.add(&streams.sample(sample), &[x], &mut out);
+            logits[[row, 0]] = slope * out[0];
+        }
+        Ok(logits)
+    }
+}
+
+fn certify(
+    setup: Setup,
+    candidate: Candidate,
+    stopping: Stopping,
+    sample: &mut dyn FnMut(Range<u32>) -> Result<Array2<f32>, SampleError>,
+) -> Outcome {
+    let selection = Selection::run(setup, &[candidate], 1000, sample).expect("a selection");
+    Estimation::new(selection).run(stopping, sample).expect("an outcome")
+}
+
+#[test]
+fn estimation_asks_for_fresh_samples_only_each_once() {
+    for stopping in [
+        Stopping::Fixed(237),
+        Stopping::Tolerance { fraction: 1e-9, most: 237 },
+        Stopping::Settle { radius: Radius::new(9.0).expect("a radius"), most: 237 },
+    ] {
+        let mut asked = Vec::new();
+        let mut network = half_space(InputStreams::new(1, 1), 0.3, 1.0);
+        let mut sample = |range: Range<u32>| {
+            asked.extend(range.clone());
+            network(range)
+        };
+        let hardmax = candidate("hardmax", Bound::ClopperPearson, RadiusRule::OneSided);
+        let outcome = certify(setup(0.001, 50, 32), hardmax, stopping, &mut sample);
+        assert_eq!(asked, (0..50 + outcome.samples).collect::<Vec<_>>());
+        assert!(outcome.verdict == Verdict::OutOfReach || outcome.samples == 237);
+    }
+}
+
+#[test]
+fn batches_do_not_matter() {
+    let rules = [
+        candidate("hardmax", Bound::ClopperPearson, RadiusRule::TwoSided),
+        candidate("softmax:0.5", Bound::Bernstein, RadiusRule::TwoSided),
+    ];
+    let stops = [Stopping::Fixed(1000), Stopping::Tolerance { fraction: 0.3, most: 1000 }];
+    for (candidate, stopping) in rules.into_iter().zip(stops) {
+        let run = |batch| {
+            let mut sample = half_space(InputStreams::new(7, 3), 0.4, 2.0);
+            certify(setup(0.01, 100, batch), candidate, stopping, &mut sample)
+        };
+        let whole = run(100_000);
+        assert!(whole.radius.is_some());
+        assert_eq!(whole, run(1));
+        assert_eq!(whole, run(77));
+        let text = serde_json::to_string(&whole).expect("json");
+        assert_eq!(serde_json::from_str::<Outcome>(&text).expect("an outcome"), whole);
+    }
+}
+
+#[test]
+fn undefined_answers_are_a_class_of_their_own() {
+    // Every third answer is NaN: its share bounds the runner-up from below.
+    let mut sample = |range: Range<u32>| {
+        Ok(Array2::from_shape_fn((range.len(), 3), |(i, j)| {
+            if (range.start + i as u32).is_multiple_of(3) { f32::NAN } else { [2.0, 1.0, 0.0][j] }
+        }))
+    };
+    for (map, bound) in [("hardmax", Bound::ClopperPearson), ("softmax:0.1", Bound::Bernstein)] {
+        let rule = candidate(map, bound, RadiusRule::TwoSided);
+        let outcome = certify(setup(0.001, 100, 64), rule, Stopping::Fixed(3000), &mut sample);
+        assert_eq!((outcome.class, outcome.runner_up.0), (0, 3));
+        assert!(outcome.p_upper.get() > 1.0 / 3.0 && outcome.p_lower.get() < 2.0 / 3.0);
+    }
+    let mut nothing = |range: Range<u32>| Ok(Array2::from_elem((range.len(), 3), f32::NAN));
+    let rule = candidate("hardmax", Bound::ClopperPearson, RadiusRule::TwoSided);
+    let outcome = certify(setup(0.001, 10, 64), rule, Stopping::Fixed(100), &mut nothing);
+    assert_eq!((outcome.radius, outcome.predicted()), (None, None));
+}
+
+#[test]
+fn the_charge_lowers_the_radius() {
+    let run = |charge| {
+        let mut sample = half_space(InputStreams::new(7, 3), 0.6, 2.0);
+        let rule = candidate("hardmax", Bound::ClopperPearson, RadiusRule::TwoSided);
+        certify(Setup { charge, ..setup(0.01, 100, 500) }, rule, Stopping::Fixed(1000), &mut sample).radius
+    };
+    assert!(run(1e-3) < run(0.0));
+    assert_eq!(run(0.6), None);
+}
+
+#[test]
+fn alpha_is_booked_once() {
+    let mut sample = half_space(InputStreams::new(7, 3), 0.6, 2.0);
+    for (rule, entries) in [(RadiusRule::OneSided, 1), (RadiusRule::TwoSided, 2)] {
+        let rule = candidate("hardmax", Bound::ClopperPearson, rule);
+        let outcome = certify(setup(0.003, 10, 500), rule, Stopping::Fixed(100), &mut sample);
+        assert_eq!(outcome.ledger.entries().len(), entries);
+        assert_eq!(outcome.ledger.spent(), 0.003);
+    }
+}
+
+#[test]
+fn what_has_no_meaning_is_an_error() {
+    let soft = "softmax:1".parse().expect("a map");
+    let constant = Lipschitz::new(1.0).expect("a constant");
+    let aware = |evaluation_error| RadiusRule::Aware { logits: constant, evaluation_error };
+    assert!(Candidate::new(soft, Bound::ClopperPearson, RadiusRule::OneSided).is_err());
+    assert!(Candidate::new(SimplexMap::Hardmax, Bound::ClopperPearson, aware(0.0)).is_err());
+    assert!(Candidate::new(soft, Bound::Bernstein, aware(f64::NAN)).is_err());
+
+    let hardmax = candidate("hardmax", Bound::ClopperPearson, RadiusRule::TwoSided);
+    let mut sample = half_space(InputStreams::new(1, 1), 0.3, 1.0);
+    let uniform = Setup { threat: Threat::Uniform(Scale::new(1.0).expect("a scale")), ..setup(0.1, 9, 9) };
+    assert!(matches!(Selection::run(uniform, &[hardmax], 9, &mut sample), Err(ProcedureError::Candidate(_))));
+    assert!(Selection::run(setup(0.1, 9, 9), &[], 9, &mut sample).is_err());
+    assert!(Selection::run(setup(0.1, 0, 9), &[hardmax], 9, &mut sample).is_err());
+    assert!(
+        Selection::run(Setup { charge: f64::NAN, ..setup(0.1, 9, 9) }, &[hardmax], 9, &mut sample).is_err()
+    );
+    let undrawn = candidate("hardmax", Bound::RandomizedClopperPearson, RadiusRule::OneSided);
+    assert!(
+        Selection::run(Setup { randomized: None, ..setup(0.1, 9, 9) }, &[undrawn], 9, &mut sample).is_err()
+    );
+    let mut ragged = |range: Range<u32>| Ok(Array2::zeros((range.len() + 1, 2)));
+    assert!(matches!(
+        Selection::run(setup(0.1, 9, 9), &[hardmax], 9, &mut ragged),
+        Err(ProcedureError::Shape { .. })
+    ));
+    let mut fails = |_: Range<u32>| Err(SampleError::from("no network"));
+    let error = Selection::run(setup(0.1, 9, 9), &[hardmax], 9, &mut fails).expect_err("no network");
+    assert_eq!(error.to_string(), "sampling failed: no network");
+
+    let betting = candidate("softmax:1", Bound::Betting, RadiusRule::OneSided);
+    for stopping in [
+        Stopping::Tolerance { fraction: 0.1, most: 100 },
+        Stopping::Tolerance { fraction: f64::NAN, most: 100 },
+        Stopping::Fixed(0),
+        Stopping::Fixed(u32::MAX - 5),
+    ] {
+        let selection = Selection::run(setup(0.1, 9, 9), &[betting], 9, &mut sample).expect("a selection");
+        assert!(Estimation::new(selection).run(stopping, &mut sample).is_err(), "{stopping:?}");
+    }
+}
+
+#[test]
+fn auto_chooses_among_all_and_hardmax_is_among_them() {
+    let candidates = Candidate::auto(Some((Lipschitz::new(CENTRED).expect("a constant"), 1e-6)));
+    assert_eq!(candidates[0].map(), SimplexMap::Hardmax);
+    let mut sample = half_space(InputStreams::new(3, 4), 0.4, 1.0);
+    let selection =
+        Selection::run(setup(0.001, 100, 100), &candidates, 10_000, &mut sample).expect("a selection");
+    // A smooth network far from certainty: knowing its constant pays.
+    assert!(matches!(selection.candidate().rule(), RadiusRule::Aware { .. }), "{:?}", selection.candidate());
+    let outcome = Estimation::new(selection).run(Stopping::Fixed(10_000), &mut sample).expect("an outcome");
+    assert!(outcome.radius.is_some_and(|r| r.get() > 0.3 && r.get() <= 0.4), "{:?}", outcome.radius);
+}
+
+#[test]
+fn adaptive_stopping_saves_samples() {
+    let hardmax = candidate("hardmax", Bound::ClopperPearson, RadiusRule::OneSided);
+    let run = |x, stopping| {
+        let mut sample = half_space(InputStreams::new(2, 9), x, 1.0);
+        certify(setup(0.001, 100, 1000), hardmax, stopping, &mut sample)
+    };
+    let radius = Radius::new(0.5).expect("a radius");
+    let easy = run(0.9, Stopping::Settle { radius, most: 100_000 });
+    assert!(easy.verdict == Verdict::Reached && easy.samples < 400, "{}", easy.samples);
+    let hopeless = run(0.2, Stopping::Settle { radius, most: 100_000 });
+    assert!(hopeless.verdict == Verdict::OutOfReach && hopeless.samples < 400, "{}", hopeless.samples);
+    let coarse = run(0.9, Stopping::Tolerance { fraction: 0.1, most: 100_000 });
+    assert!(coarse.verdict == Verdict::Converged && coarse.samples < 20_000, "{}", coarse.samples);
+    assert!(coarse.radius.is_some_and(|r| r.get() > 0.9 * 0.9 && r.get() < 0.9));
+}
+
+/// Of `repetitions` certifications of a half-space at distance `x` with logits of a slope, how many give
+/// a radius beyond the true distance. With a class chosen wrongly any radius would be false.
+fn false_certificates(candidate: Candidate, stopping: Stopping, alpha: f64, x: f32, slope: f32) -> u32 {
+    let repetitions = 10_000;
+    (0..repetitions)
+        .filter(|&i| {
+            let streams = InputStreams::new(99, i);
+            let mut sample = half_space(streams, x, slope);
+            let randomized = Some(streams.randomized_clopper_pearson());
+            let outcome =
+                certify(Setup { randomized, ..setup(alpha, 8, 1000) }, candidate, stopping, &mut sample);
+            outcome.radius.is_some_and(|r| outcome.class != 0 || r.get() > f64::from(x))
+        })
+        .count() as u32
+}
+
+/// `10,000 alpha` and five standard deviations.
+const fn limit(alpha_percent: u32) -> u32 {
+    match alpha_percent {
+        5 => 500 + 109,
+        10 => 1000 + 150,
+        _ => panic!("no limit computed"),
+    }
+}
+
+#[test]
+fn coverage_with_a_fixed_number_of_samples() {
+    let fixed = Stopping::Fixed(150);
+    for (map, bound, rule) in [
+        ("hardmax", Bound::ClopperPearson, RadiusRule::OneSided),
+        ("hardmax", Bound::ClopperPearson, RadiusRule::TwoSided),
+        ("hardmax", Bound::RandomizedClopperPearson, RadiusRule::OneSided),
+        ("hardmax", Bound::KrichevskyTrofimov, RadiusRule::OneSided),
+        ("softmax:0.5", Bound::Bernstein, RadiusRule::TwoSided),
+        ("softmax:0.5", Bound::Hoeffding, RadiusRule::OneSided),
+        ("softmax:0.5", Bound::Betting, RadiusRule::TwoSided),
+        ("sparsemax:0.5", Bound::Bernstein, RadiusRule::TwoSided),
+    ] {
+        let failures = false_certificates(candidate(map, bound, rule), fixed, 0.05, 0.3, 1.0);
+        assert!(failures <= limit(5), "{map} {bound:?} {rule:?}: {failures}");
+        if bound == Bound::RandomizedClopperPearson {
+            assert!(failures >= 1000 - limit(5), "an exact bound fails as often as it may: {failures}");
+        }
+    }
+}
+
+#[test]
+fn coverage_of_the_lipschitz_aware_radius() {
+    // sparsemax of 2 (h, 0) is clip(1/2 + h): the ramp for which the radius is tight, so that every
+    // failure of the bound is a false certificate.
+    let rule =
+        RadiusRule::Aware { logits: Lipschitz::new(CENTRED).expect("a constant"), evaluation_error: 0.0 };
+    for bound in [Bound::Hoeffding, Bound::Bernstein, Bound::Betting] {
+        let candidate = candidate("sparsemax:0.5", bound, rule);
+        let failures = false_certificates(candidate, Stopping::Fixed(100), 0.1, 0.2, 1.0);
+        assert!(failures <= limit(10), "{bound:?}: {failures}");
+    }
+}
+
+#[test]
+fn coverage_with_adaptive_stopping() {
+    let just_beyond = Radius::new(f64::from(0.3f32).next_up()).expect("a radius");
+    for (map, bound) in [
+        ("hardmax", Bound::ClopperPearson),
+        ("hardmax", Bound::KrichevskyTrofimov),
+        ("softmax:0.5", Bound::Bernstein),
+    ] {
+        for stopping in [
+            Stopping::Settle { radius: just_beyond, most: 200 },
+            Stopping::Tolerance { fraction: 0.3, most: 200 },
+        ] {
+            let candidate = candidate(map, bound, RadiusRule::OneSided);
+            let failures = false_certificates(candidate, stopping, 0.05, 0.3, 1.0);
+            assert!(failures <= limit(5), "{map} {bound:?} {stopping:?}: {failures}");
+        }
+    }
+}

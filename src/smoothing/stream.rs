@@ -1,0 +1,165 @@
+//! Counter-based random streams: what is drawn depends on the seed, the input's index and the sample's
+//! index, and on nothing else.
+//!
+//! The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+
+use super::confidence::RandomizedClopperPearson;
+
+/// Blocks computed side by side.
+pub(crate) const LANES: usize = 16;
+
+/// The words of [`LANES`] consecutive blocks: `words[w][lane]`.
+pub(crate) type Words = [[u32; LANES]; 4];
+
+/// A sample index that no sample has: for what is drawn once per input.
+const PER_INPUT: u32 = u32::MAX;
+
+/// The random streams of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputStreams {
+    seed: u64,
+    input: u64,
+}
+
+/// The stream of one sample of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleStream {
+    key: [u32; 2],
+    sample: u32,
+    input: [u32; 2],
+}
+
+impl InputStreams {
+    /// The streams of the input with this index under this seed.
+    #[must_use]
+    pub fn new(seed: u64, input: u64) -> Self {
+        Self { seed, input }
+    }
+
+    /// The stream of a sample.
+    ///
+    /// # Panics
+    /// For the index `u32::MAX`, which is kept for what is drawn once per input.
+    #[must_use]
+    pub fn sample(self, sample: u32) -> SampleStream {
+        assert!(sample != PER_INPUT, "sample indices end below {PER_INPUT}");
+        self.stream(sample)
+    }
+
+    /// The randomized Clopper-Pearson bound with the one `W` of this input.
+    ///
+    /// # Panics
+    /// Never: `W` is in [0, 1) by construction.
+    #[must_use]
+    pub fn randomized_clopper_pearson(self) -> RandomizedClopperPearson {
+        let [a, b, ..] = self.stream(PER_INPUT).block(0);
+        let bits = (u64::from(a) << 32 | u64::from(b)) >> 11;
+        RandomizedClopperPearson::new(bits as f64 / (1u64 << 53) as f64).expect("a number in [0, 1)")
+    }
+
+    fn stream(self, sample: u32) -> SampleStream {
+        SampleStream { key: halves(self.seed), sample, input: halves(self.input) }
+    }
+}
+
+impl SampleStream {
+    /// Block number `block` of the stream: four uniform words.
+    #[must_use]
+    pub fn block(&self, block: u32) -> [u32; 4] {
+        philox([block, self.sample, self.input[0], self.input[1]], self.key)
+    }
+
+    /// Blocks `first .. first + LANES`.
+    pub(crate) fn blocks(&self, first: u32) -> Words {
+        let mut c = [[0; LANES], [self.sample; LANES], [self.input[0]; LANES], [self.input[1]; LANES]];
+        for (lane, word) in c[0].iter_mut().enumerate() {
+            *word = first.wrapping_add(lane as u32);
+        }
+        let mut key = self.key;
+        // One loop for each kind of word: the shape that compilers vectorise.
+        for _ in 0..10 {
+            let (mut high, mut low) = ([[0; LANES]; 2], [[0; LANES]; 2]);
+            for lane in 0..LANES {
+                let (a, b) = (A * u64::from(c[0][lane]), B * u64::from(c[2][lane]));
+                (high[0][lane], low[0][lane]) = ((a >> 32) as u32, a as u32);
+                (high[1][lane], low[1][lane]) = ((b >> 32) as u32, b as u32);
+            }
+            for lane in 0..LANES {
+                c[0][lane] = high[1][lane] ^ c[1][lane] ^ key[0];
+                c[2][lane] = high[0][lane] ^ c[3][lane] ^ key[1];
+            }
+            (c[1], c[3]) = (low[1], low[0]);
+            key = bump(key);
+        }
+        c
+    }
+}
+
+/// The multipliers of the generator.
+const A: u64 = 0xD251_1F53;
+const B: u64 = 0xCD9E_8D57;
+
+fn halves(x: u64) -> [u32; 2] {
+    [x as u32, (x >> 32) as u32]
+}
+
+#[inline]
+fn round(c: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let a = A * u64::from(c[0]);
+    let b = B * u64::from(c[2]);
+    [(b >> 32) as u32 ^ c[1] ^ key[0], b as u32, (a >> 32) as u32 ^ c[3] ^ key[1], a as u32]
+}
+
+#[inline]
+fn bump(key: [u32; 2]) -> [u32; 2] {
+    [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)]
+}
+
+fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        counter = round(counter, key);
+        key = bump(key);
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answers() {
+        // The published known-answer vectors of Philox4x32-10.
+        let cases = [
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+            (
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0],
+                [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+            ),
+        ];
+        for (counter, key, expected) in cases {
+            assert_eq!(philox(counter, key), expected);
+        }
+    }
+
+    #[test]
+    fn blocks_side_by_side_are_the_blocks_one_by_one() {
+        let stream = InputStreams::new(0x0123_4567_89ab_cdef, 1 << 40).sample(77);
+        let words = stream.blocks(1000);
+        for lane in 0..LANES {
+            let one = stream.block(1000 + lane as u32);
+            assert_eq!(one, words.map(|word| word[lane]));
+        }
+    }
+
+    #[test]
+    fn every_part_of_the_key_matters() {
+        let base = InputStreams::new(1, 2).sample(3).block(0);
+        assert_ne!(base, InputStreams::new(1 << 32, 2).sample(3).block(0));
+        assert_ne!(base, InputStreams::new(1, 2 << 32).sample(3).block(0));
+        assert_ne!(base, InputStreams::new(1, 2).sample(4).block(0));
+        assert_ne!(base, InputStreams::new(1, 2).sample(3).block(1));
+    }
+}
