@@ -3,6 +3,8 @@
 
 mod certify;
 mod run;
+mod smooth;
 
 pub use certify::{CertifyRecord, CertifySummary, EpsSummary};
 pub use run::{RunError, RunFile};
+pub use smooth::{RadiusSummary, SmoothRecord, SmoothSummary, cohen_tsv};

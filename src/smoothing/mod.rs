@@ -16,6 +16,7 @@
 //! | [`confidence`] | confidence bounds on a mean score |
 //! | [`radius`] | radii from bounds |
 //! | [`ledger`], [`procedure`] | where alpha goes; selection, estimation, stopping |
+//! | [`sampler`] | logits of a network under noise |
 //! | [`prediction`], [`regression`] | classes without a radius; median smoothing |
 //! | [`normal`], [`quantity`] | the normal distribution from below and above; the types of quantities |
 //!
@@ -37,6 +38,7 @@ pub mod quantity;
 pub mod radius;
 pub mod regression;
 mod rounding;
+pub mod sampler;
 pub mod simplex;
 pub mod statistics;
 pub mod stream;

@@ -107,6 +107,10 @@ fn operands_that_depend_on_the_input_or_do_not() {
     refused_nodes(
         IMAGE,
         &[
+            ("Max", &["input 0 is missing"]),
+            ("Add", &["input 0 is missing"]),
+            ("Max i1", &["input 0", "floating-point"]),
+            ("Relu _ two", &["input 0 is missing"]),
             ("Conv x x", &["input 1", "must be a constant"]),
             ("Conv x kernel x", &["input 2", "must be a constant"]),
             ("ConvTranspose x x", &["input 1", "must be a constant"]),

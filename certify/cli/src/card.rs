@@ -12,6 +12,8 @@ pub(crate) struct Card {
     pub(crate) data: Data,
     #[serde(default)]
     pub(crate) certify: Certify,
+    #[serde(default)]
+    pub(crate) smooth: Smooth,
 }
 
 /// The data slice that goes with the network; paths relative to the card.
@@ -26,6 +28,11 @@ pub(crate) struct Data {
 pub(crate) struct Certify {
     #[serde(default)]
     pub(crate) eps: Vec<f64>,
+}
+
+#[derive(Default, Deserialize)]
+pub(crate) struct Smooth {
+    pub(crate) sigma: Option<f64>,
 }
 
 impl Card {

@@ -4,8 +4,10 @@
 mod args;
 mod card;
 mod certify;
+mod input;
 mod inspect;
 mod output;
+mod smooth;
 
 use std::process::ExitCode;
 
@@ -20,10 +22,11 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Command {
     /// Prove how many inputs keep their class under every perturbation of size eps.
     Certify(certify::Args),
+    /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
+    Smooth(smooth::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Certify(args) => certify::run(&args),
+        Command::Smooth(args) => smooth::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -1,10 +1,12 @@
 //! What goes to stdout and stderr, and how the command ends.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tightrope::report::RunError;
 
 /// How a command fails.
 pub(crate) enum Failure {
@@ -31,6 +33,22 @@ impl Failure {
             Self::Input(_) => 2,
             Self::Interrupted(_) => 130,
         }
+    }
+
+    /// What the operating system refuses is not the user's input.
+    pub(crate) fn from_run(error: RunError) -> Self {
+        match error {
+            RunError::Io { .. } => Self::Output(anyhow::Error::new(error).context("results are not written")),
+            _ => error.into(),
+        }
+    }
+
+    /// Ctrl-C in a run whose results go to `out`.
+    pub(crate) fn interrupted(out: Option<&Path>) -> Self {
+        Self::Interrupted(match out {
+            Some(out) => format!("finished results are in {}; continue with --resume", out.display()),
+            None => "nothing was kept; with --out FILE a run can be continued".into(),
+        })
     }
 
     pub(crate) fn print(&self) {

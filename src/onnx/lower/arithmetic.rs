@@ -20,6 +20,7 @@ struct Operands {
     constants: Vec<(usize, Periodic)>,
 }
 
+/// There is at least one activation among the results.
 fn operands(graph: &mut Lowering, call: &Call) -> Result<Operands> {
     let values: Vec<&Value> = (0..call.inputs.len()).map(|i| call.input(i)).collect::<Result<_>>()?;
     let shape = shapes::broadcast(&shapes::of(&values))?;
@@ -32,6 +33,11 @@ fn operands(graph: &mut Lowering, call: &Call) -> Result<Operands> {
                 activations.push((i, Lowering::activation(&value, i)?));
             }
         }
+    }
+    // Constants alone are evaluated before; what is left of them is of a type
+    // that has no arithmetic here.
+    if activations.is_empty() {
+        return Err(if values.is_empty() { NodeError::MissingInput(0) } else { NodeError::Constant(0) });
     }
     Ok(Operands { shape, activations, constants })
 }

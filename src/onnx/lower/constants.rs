@@ -47,7 +47,9 @@ pub(super) fn evaluate(call: &Call, handler: Handler) -> Result<Option<Vec<Value
     if layout || tensors.is_empty() {
         return Ok(None);
     }
-    let Data::Float(data) = &tensors[0].data else { return Ok(None) };
+    let (Some(Some(_)), Data::Float(data)) = (call.inputs.first(), &tensors[0].data) else {
+        return Ok(None);
+    };
     // The operator is lowered as if its first operand were the input of a
     // network of its own, which is then evaluated.
     let shape = tensors[0].shape.clone();

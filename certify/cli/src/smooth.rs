@@ -1,0 +1,309 @@
+//! `tightrope smooth`.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use tightrope::exec::Plan;
+use tightrope::report::{RunFile, SmoothRecord, SmoothSummary, cohen_tsv};
+use tightrope::smoothing::procedure::{
+    Bound, Candidate, Estimation, RadiusRule, SampleError, Selection, Setup, Stopping, Threat,
+};
+use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
+use tightrope::smoothing::sampler::{Drawing, Sampler};
+use tightrope::smoothing::simplex::SimplexMap;
+use tightrope::smoothing::stream::InputStreams;
+
+use crate::input::{InputArgs, Inputs};
+use crate::output::{self, Failure, Result};
+
+/// Samples asked for at once; does not influence any result.
+const BATCH: u32 = 4096;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An ONNX network, plain or gzipped. A card beside it (NAME.toml) gives
+    /// defaults for data, labels and sigma.
+    model: PathBuf,
+    #[command(flatten)]
+    input: InputArgs,
+    /// Scale of the noise in units of the pixels as the network sees them
+    /// before --mean and --std: the standard deviation of Gaussian noise, the
+    /// half-width of uniform noise, the scale of Laplace noise.
+    #[arg(long, allow_hyphen_values = true)]
+    sigma: Option<f64>,
+    /// Samples for the estimation; with --radius or --tolerance the most.
+    #[arg(short, long, default_value_t = 100_000)]
+    n: u32,
+    /// Samples for the selection of class, map and radius rule.
+    #[arg(long, default_value_t = 100)]
+    n0: u32,
+    /// Probability with which a certificate may be false.
+    #[arg(long, default_value_t = 0.001, allow_hyphen_values = true)]
+    alpha: f64,
+    /// Simplex map: auto, hardmax, softmax:T or sparsemax:T.
+    #[arg(long, default_value = "auto")]
+    map: String,
+    /// Confidence bound [default: Clopper-Pearson for hardmax, else Bernstein].
+    #[arg(long, value_enum)]
+    bound: Option<BoundName>,
+    /// Stop as soon as it is settled whether this radius is certified.
+    #[arg(long, conflicts_with = "tolerance", allow_hyphen_values = true)]
+    radius: Option<f64>,
+    /// Stop as soon as more samples could gain less than this fraction of the radius.
+    #[arg(long, allow_hyphen_values = true)]
+    tolerance: Option<f64>,
+    /// Distribution of the noise. Lattice is Gaussian noise on the grid of
+    /// 8-bit pixels, whose certificates no rounding can break.
+    #[arg(long, value_enum, default_value = "gaussian")]
+    noise: NoiseName,
+    /// Seed of all noise.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Only every K-th input.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    skip: usize,
+    /// Only part I (from 0) of N parts of the inputs.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+    /// Write one JSON line for every input to this file.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Continue the run in --out.
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Write the table that the field's scripts read: idx, label, predict, radius, correct, time.
+    #[arg(long)]
+    tsv: Option<PathBuf>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum BoundName {
+    ClopperPearson,
+    RandomizedClopperPearson,
+    KrichevskyTrofimov,
+    Hoeffding,
+    Bernstein,
+    Betting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum NoiseName {
+    Gaussian,
+    Lattice,
+    Uniform,
+    Laplace,
+}
+
+fn shard(text: &str) -> std::result::Result<(usize, usize), String> {
+    let wrong = || format!("`{text}` is not a part; give I/N with I below N, such as 0/4");
+    let (part, parts) = text.split_once('/').ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
+    let (part, parts) = (number(part)?, number(parts)?);
+    if part < parts { Ok((part, parts)) } else { Err(wrong()) }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let pool = args.input.pool()?;
+    let mut inputs = args.input.load(&args.model)?;
+    let job = Job::new(args, &mut inputs)?;
+    output::catch_interrupts()?;
+    let mut records = Vec::new();
+    let ended = pool.install(|| job.run(args, &inputs, &mut records));
+    if let Some(path) = &args.tsv {
+        let written = std::fs::write(path, cohen_tsv(&records));
+        written.with_context(|| path.display().to_string()).map_err(Failure::Output)?;
+    }
+    ended?;
+    let summary = SmoothSummary::new(args.model.display().to_string(), &records);
+    output::print(&if args.json { serde_json::to_string(&summary)? } else { text(&summary) })
+}
+
+/// What is the same for all inputs.
+struct Job {
+    threat: Threat,
+    drawing: Drawing,
+    alpha: Alpha,
+    candidates: Vec<Candidate>,
+    stopping: Stopping,
+    header: Value,
+}
+
+impl Job {
+    fn new(args: &Args, inputs: &mut Inputs) -> Result<Self> {
+        if inputs.graph.output_len() < 2 {
+            return Err(anyhow!("{}: has one output; smoothing needs at least 2 classes", inputs.name).into());
+        }
+        if args.skip == 0 {
+            return Err(anyhow!("--skip 0: give at least 1").into());
+        }
+        let sigma = args
+            .sigma
+            .or(inputs.card.smooth.sigma)
+            .with_context(|| format!("{}: no --sigma given, and no card names any", args.model.display()))?;
+        let scale = Scale::new(sigma).context("--sigma")?;
+        let threat = match args.noise {
+            NoiseName::Gaussian | NoiseName::Lattice => Threat::Gaussian(scale),
+            NoiseName::Uniform => Threat::Uniform(scale),
+            NoiseName::Laplace => Threat::Laplace(scale),
+        };
+        let stopping = match (args.radius, args.tolerance) {
+            (Some(radius), _) => {
+                let radius = Radius::new(radius)
+                    .with_context(|| format!("--radius {radius}: give a positive number"))?;
+                Stopping::Settle { radius, most: args.n }
+            }
+            (None, Some(fraction)) => Stopping::Tolerance { fraction, most: args.n },
+            (None, None) => Stopping::Fixed(args.n),
+        };
+        let header = inputs.header(json!({
+            "command": "smooth",
+            "noise": format!("{:?}", args.noise).to_lowercase(),
+            "sigma": sigma,
+            "n": args.n,
+            "n0": args.n0,
+            "alpha": args.alpha,
+            "map": args.map,
+            "bound": args.bound.map(|b| format!("{b:?}")),
+            "radius": args.radius,
+            "tolerance": args.tolerance,
+            "seed": args.seed,
+            "skip": args.skip,
+            "shard": args.shard,
+        }));
+        Ok(Self {
+            threat,
+            drawing: Drawing::new(threat, args.noise == NoiseName::Lattice).context("--sigma")?,
+            alpha: Alpha::new(args.alpha).context("--alpha")?,
+            candidates: candidates(args, threat)?,
+            stopping,
+            header,
+        })
+    }
+
+    /// Certifies the inputs that are asked for and not yet in the run file.
+    fn run(&self, args: &Args, inputs: &Inputs, records: &mut Vec<SmoothRecord>) -> Result<()> {
+        let mut file = None;
+        if let Some(path) = &args.out {
+            let opened = RunFile::open::<SmoothRecord>(path, &self.header, args.resume);
+            let (run, found) = opened.map_err(Failure::from_run)?;
+            file = Some(run);
+            *records = found;
+        }
+        let done: HashSet<usize> = records.iter().map(|r| r.index).collect();
+        let (part, parts) = args.shard.unwrap_or((0, 1));
+        let rows: Vec<usize> =
+            (0..inputs.labels.len()).step_by(args.skip).skip(part).step_by(parts).collect();
+        let plan = Plan::new(&inputs.graph);
+        let bar = output::progress(rows.len(), &inputs.name);
+        for row in rows {
+            let index = inputs.first + row;
+            if !done.contains(&index) {
+                let begin = Instant::now();
+                let image = inputs.images.row(row);
+                let image = image.as_slice().expect("rows are contiguous");
+                let outcome = self.certify(args, &plan, index, image).map_err(|failure| match failure {
+                    Failure::Input(error) => Failure::Input(error.context(format!("input {index}"))),
+                    other => other,
+                })?;
+                let seconds = begin.elapsed().as_secs_f64();
+                let record = SmoothRecord::new(index, inputs.labels[row], outcome, seconds);
+                if let Some(file) = &mut file {
+                    file.append(&record).map_err(Failure::from_run)?;
+                }
+                records.push(record);
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn certify(
+        &self,
+        args: &Args,
+        plan: &Plan,
+        index: usize,
+        image: &[f32],
+    ) -> Result<tightrope::smoothing::procedure::Outcome> {
+        let streams = InputStreams::new(args.seed, index as u64);
+        let sampler = Sampler::new(plan, &self.drawing, streams, image)?;
+        let mut sample = |range| {
+            if output::interrupted() {
+                Err(SampleError::from("interrupted"))
+            } else {
+                Ok(sampler.logits(range))
+            }
+        };
+        let setup = Setup {
+            threat: self.threat,
+            charge: self.drawing.charge(image.len()),
+            alpha: self.alpha,
+            n0: args.n0,
+            batch: BATCH,
+            randomized: Some(streams.randomized_clopper_pearson()),
+        };
+        let selected = Selection::run(setup, &self.candidates, args.n, &mut sample);
+        let outcome = selected.and_then(|s| Estimation::new(s).run(self.stopping, &mut sample));
+        if output::interrupted() && outcome.is_err() {
+            return Err(Failure::interrupted(args.out.as_deref()));
+        }
+        Ok(outcome?)
+    }
+}
+
+/// The combinations that the selection chooses from.
+fn candidates(args: &Args, threat: Threat) -> Result<Vec<Candidate>> {
+    let gaussian = matches!(threat, Threat::Gaussian(_));
+    if args.map == "auto" {
+        if let Some(bound) = args.bound {
+            return Err(anyhow!("--bound {bound:?} with --map auto, which brings its own; name a map").into());
+        }
+        // Other noise than Gaussian has a one-sided radius only.
+        let fits = |c: &Candidate| gaussian || c.rule() == RadiusRule::OneSided;
+        return Ok(Candidate::auto(None).into_iter().filter(fits).collect());
+    }
+    let map: SimplexMap = args.map.parse().context("--map")?;
+    let hardmax = map == SimplexMap::Hardmax;
+    let bound = match args.bound {
+        None if hardmax => Bound::ClopperPearson,
+        None | Some(BoundName::Bernstein) => Bound::Bernstein,
+        Some(BoundName::ClopperPearson) => Bound::ClopperPearson,
+        Some(BoundName::RandomizedClopperPearson) => Bound::RandomizedClopperPearson,
+        Some(BoundName::KrichevskyTrofimov) => Bound::KrichevskyTrofimov,
+        Some(BoundName::Hoeffding) => Bound::Hoeffding,
+        Some(BoundName::Betting) => Bound::Betting,
+    };
+    let rule = if hardmax || !gaussian { RadiusRule::OneSided } else { RadiusRule::TwoSided };
+    Ok(vec![Candidate::new(map, bound, rule)?])
+}
+
+fn text(summary: &SmoothSummary) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(["radius", "certified", "accuracy"]);
+    for result in &summary.results {
+        table.add_row([
+            format!("{:.2}", result.radius),
+            result.certified.to_string(),
+            output::percent(result.certified, summary.inputs),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let name = Path::new(&summary.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    format!(
+        "{name}: {} inputs\n\n{table}\n\naverage certified radius {}, abstentions {}, samples {} ({:.0}/s)",
+        summary.inputs,
+        output::down(summary.average_certified_radius),
+        summary.abstentions,
+        summary.samples,
+        summary.samples_per_second,
+    )
+}

@@ -1,0 +1,170 @@
+//! `tightrope smooth` as a user runs it.
+
+mod common;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use common::{records, refused, run, stdout, tightrope};
+
+const MLP: &str = "mnist-mlp-noise25.onnx";
+
+/// Runs with few samples, writing to `out`; returns the records.
+fn smooth(out: &Path, more: &[&str]) -> Vec<Value> {
+    let path = out.to_str().expect("UTF-8");
+    let arguments = [&["smooth", MLP, "-n", "400", "--out", path], more].concat();
+    stdout(&run(&arguments));
+    records(out).1
+}
+
+#[test]
+fn results_do_not_depend_on_threads_parts_or_interruptions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let whole = smooth(&file("whole"), &["--indices", "0..12", "--threads", "2"]);
+    assert_eq!(whole.len(), 12);
+    assert_eq!(smooth(&file("one"), &["--indices", "0..12", "--threads", "1"]), whole);
+    assert_eq!(smooth(&file("part"), &["--indices", "5..9"]), whole[5..9]);
+    let mut shards = Vec::new();
+    for shard in 0..4 {
+        let part = format!("{shard}/4");
+        shards.extend(smooth(&file(&format!("shard{shard}")), &["--indices", "0..12", "--shard", &part]));
+    }
+    shards.sort_by_key(|r| r["index"].as_u64());
+    assert_eq!(shards, whole);
+    let skipped = smooth(&file("skip"), &["--indices", "0..12", "--skip", "5"]);
+    assert_eq!(skipped, [whole[0].clone(), whole[5].clone(), whole[10].clone()]);
+
+    let text = std::fs::read_to_string(file("whole")).expect("text");
+    let cut = text.match_indices('\n').nth(6).expect("lines").0 + 40;
+    std::fs::write(file("cut"), &text[..cut]).expect("room");
+    assert_eq!(smooth(&file("cut"), &["--indices", "0..12", "--resume"]), whole);
+    assert_ne!(smooth(&file("seed"), &["--indices", "0..12", "--seed", "1"]), whole);
+    let cut = file("cut");
+    let other =
+        ["smooth", MLP, "-n", "500", "--indices", "0..12", "--resume", "--out", cut.to_str().expect("UTF-8")];
+    assert!(refused(&other, 2).contains("n was 400, now 500"));
+}
+
+#[test]
+fn records_summary_and_tsv_agree() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (out, tsv) = (folder.path().join("run.jsonl"), folder.path().join("run.tsv"));
+    let arguments = [
+        "smooth",
+        MLP,
+        "-n",
+        "1000",
+        "--indices",
+        "0..10",
+        "--map",
+        "hardmax",
+        "--json",
+        "--out",
+        out.to_str().expect("UTF-8"),
+        "--tsv",
+        tsv.to_str().expect("UTF-8"),
+    ];
+    let summary: Value = serde_json::from_str(&stdout(&run(&arguments))).expect("one JSON object");
+    let (header, records) = records(&out);
+    assert_eq!(header["run"]["sigma"], 0.25);
+    assert_eq!(summary["inputs"], 10);
+    assert_eq!(summary["samples"], 11_000);
+    let at_zero = records.iter().filter(|r| r["correct"] == 1).count();
+    assert_eq!(summary["results"][0]["certified"], at_zero);
+    for record in &records {
+        assert_eq!(record["map"], "hardmax");
+        let spent: f64 = record["ledger"]["entries"]
+            .as_array()
+            .expect("entries")
+            .iter()
+            .map(|e| e["alpha"].as_f64().expect("a level"))
+            .sum();
+        assert!(spent <= 0.001, "{record}");
+        // 1,000 agreeing samples at alpha .001 give Phi^-1(.001^(1/1000)) sigma = .615816.
+        let radius = record["radius"].as_f64().expect("a radius");
+        assert!((0.0..=0.61582).contains(&radius));
+    }
+    let text = std::fs::read_to_string(&tsv).expect("a table");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("idx\tlabel\tpredict\tradius\tcorrect\ttime"));
+    for (line, record) in lines.zip(&records) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        assert_eq!(fields[0], record["index"].to_string());
+        assert_eq!(fields[2], record["predicted"].to_string());
+        let radius: f64 = fields[3].parse().expect("a radius");
+        let exact = record["radius"].as_f64().expect("a radius");
+        assert!(radius <= exact && exact - radius < 1e-4);
+        assert_eq!(fields[4], record["correct"].to_string());
+    }
+}
+
+#[test]
+fn adaptive_stopping_uses_fewer_samples() {
+    let samples = |more: &[&str]| {
+        let arguments = [&["smooth", MLP, "--indices", "0..5", "-n", "20000", "--json"], more].concat();
+        let summary: Value = serde_json::from_str(&stdout(&run(&arguments))).expect("JSON");
+        summary["samples"].as_u64().expect("a count")
+    };
+    let fixed = samples(&[]);
+    assert_eq!(fixed, 5 * 20_100);
+    assert!(samples(&["--radius", "0.25"]) < fixed / 4);
+    assert!(samples(&["--tolerance", "0.2"]) < fixed);
+}
+
+#[test]
+fn other_noise_and_the_lattice_certify() {
+    for noise in ["lattice", "uniform", "laplace"] {
+        let text = stdout(&run(&["smooth", MLP, "--indices", "0..5", "-n", "300", "--noise", noise]));
+        assert!(text.contains("average certified radius"), "{text}");
+    }
+}
+
+#[test]
+fn wrong_options_are_named_with_what_is_accepted() {
+    let has = |arguments: &[&str], parts: &[&str]| {
+        let text = refused(&[&["smooth", MLP, "--indices", "0..1", "-n", "100"], arguments].concat(), 2);
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is not in: {text}");
+        }
+    };
+    has(&["--sigma", "-1"], &["--sigma"]);
+    has(&["--alpha", "2"], &["--alpha"]);
+    has(&["--map", "softmax"], &["--map"]);
+    has(&["--map", "softmax:0"], &["--map"]);
+    has(&["--map", "softmax:1", "--bound", "clopper-pearson"], &["hardmax"]);
+    has(&["--bound", "bernstein"], &["--map auto"]);
+    has(&["--map", "softmax:1", "--bound", "betting", "--radius", "0.5"], &["adaptive"]);
+    has(&["--radius", "-1"], &["--radius"]);
+    has(&["--tolerance", "0"], &["tolerance"]);
+    has(&["--radius", "1", "--tolerance", "1"], &["--tolerance"]);
+    has(&["--shard", "4/4"], &["I/N"]);
+    has(&["--skip", "0"], &["--skip"]);
+    has(&["--n0", "0"], &["n0"]);
+    let plain = refused(&["smooth", "mnist-cnn-plain.onnx"], 2);
+    assert!(plain.contains("--sigma"), "{plain}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_what_is_finished() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.jsonl");
+    let out = path.to_str().expect("UTF-8");
+    let child = tightrope(&["smooth", MLP, "-n", "4000", "--out", out])
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    let begin = std::time::Instant::now();
+    while std::fs::read_to_string(&path).map_or(0, |text| text.lines().count()) < 4 {
+        assert!(begin.elapsed().as_secs() < 120, "no records appear");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill").success());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read_to_string(&path).expect("a run file").ends_with('\n'));
+}

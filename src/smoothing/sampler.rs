@@ -1,0 +1,126 @@
+//! Logits of a network under noise: what the procedure asks for.
+
+use std::ops::Range;
+
+use ndarray::{Array2, Axis};
+use rayon::prelude::*;
+use thiserror::Error;
+
+use super::noise::{Gaussian, Laplace, Lattice, LatticeError, Noise, Uniform};
+use super::procedure::Threat;
+use super::stream::InputStreams;
+use crate::exec::Plan;
+
+/// How noise is drawn.
+#[derive(Debug)]
+pub enum Drawing {
+    /// Added in `f32`.
+    Ordinary(Threat),
+    /// Gaussian noise on the grid of 8-bit pixels, exact.
+    Lattice(Box<Lattice>),
+}
+
+/// An input that the lattice mode cannot take.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("entry {entry} is {value}; accepted in lattice mode: k/255 with k from 0 to 255")]
+pub struct OffGrid {
+    /// Which entry.
+    pub entry: usize,
+    /// Its value.
+    pub value: f32,
+}
+
+/// The noisy evaluations of one input, by sample index.
+pub struct Sampler<'a> {
+    plan: &'a Plan,
+    drawing: &'a Drawing,
+    streams: InputStreams,
+    x: &'a [f32],
+    pixels: Vec<u8>,
+}
+
+impl Drawing {
+    /// The lattice mode for Gaussian noise, the ordinary one for all else.
+    ///
+    /// # Errors
+    /// [`LatticeError`] for a scale that the lattice cannot have.
+    pub fn new(threat: Threat, lattice: bool) -> Result<Self, LatticeError> {
+        Ok(match threat {
+            Threat::Gaussian(sigma) if lattice => Self::Lattice(Box::new(Lattice::new(sigma)?)),
+            _ => Self::Ordinary(threat),
+        })
+    }
+
+    /// What a certificate for an input of `len` entries is charged for the noise.
+    #[must_use]
+    pub fn charge(&self, len: usize) -> f64 {
+        match self {
+            Self::Ordinary(_) => 0.0,
+            Self::Lattice(lattice) => lattice.charge(len),
+        }
+    }
+}
+
+impl<'a> Sampler<'a> {
+    /// The samples of the input `x` (as many entries as the network's input),
+    /// drawn from `streams`.
+    ///
+    /// # Errors
+    /// [`OffGrid`] if the lattice mode meets a value off its grid.
+    pub fn new(
+        plan: &'a Plan,
+        drawing: &'a Drawing,
+        streams: InputStreams,
+        x: &'a [f32],
+    ) -> Result<Self, OffGrid> {
+        let on_grid = |(entry, &value): (usize, &f32)| {
+            let level = (value * 255.0).round();
+            let on = (0.0..=255.0).contains(&level) && level / 255.0 == value;
+            if on { Ok(level as u8) } else { Err(OffGrid { entry, value }) }
+        };
+        let pixels = match drawing {
+            Drawing::Ordinary(_) => Vec::new(),
+            Drawing::Lattice(_) => x.iter().enumerate().map(on_grid).collect::<Result<_, _>>()?,
+        };
+        Ok(Self { plan, drawing, streams, x, pixels })
+    }
+
+    /// Logits (`samples x classes`) of the samples in `range`, in parallel. A
+    /// sample's logits depend on its index alone.
+    ///
+    /// # Panics
+    /// If the input does not have as many entries as the network's.
+    #[must_use]
+    pub fn logits(&self, range: Range<u32>) -> Array2<f32> {
+        let mut logits = Array2::zeros((range.len(), self.plan.output_len()));
+        let tile = self.plan.tile();
+        logits.axis_chunks_iter_mut(Axis(0), tile).into_par_iter().enumerate().for_each_init(
+            || (self.plan.workspace(), vec![0.0; tile * self.x.len()]),
+            |(workspace, inputs), (index, mut out)| {
+                let first = range.start + (index * tile) as u32;
+                let inputs = &mut inputs[..out.nrows() * self.x.len()];
+                for (sample, noisy) in (first..).zip(inputs.chunks_exact_mut(self.x.len())) {
+                    self.draw(sample, noisy);
+                }
+                self.plan.run_tile(workspace, inputs, out.as_slice_mut().expect("rows of a fresh array"));
+            },
+        );
+        logits
+    }
+
+    fn draw(&self, sample: u32, noisy: &mut [f32]) {
+        let stream = self.streams.sample(sample);
+        match self.drawing {
+            Drawing::Lattice(lattice) => lattice.add(&stream, &self.pixels, noisy),
+            Drawing::Ordinary(Threat::Gaussian(sigma)) => {
+                Gaussian { sigma: *sigma }.add(&stream, self.x, noisy);
+            }
+            Drawing::Ordinary(Threat::Uniform(lambda)) => {
+                Uniform { lambda: *lambda }.add(&stream, self.x, noisy);
+            }
+            Drawing::Ordinary(Threat::Laplace(lambda)) => {
+                Laplace { lambda: *lambda }.add(&stream, self.x, noisy);
+            }
+        }
+    }
+}
