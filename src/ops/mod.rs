@@ -54,7 +54,7 @@ pub enum Op {
 }
 
 /// The analyses of the toolkit, by name.
-pub const ANALYSES: [&str; 2] = ["inference", "ibp"];
+pub const ANALYSES: [&str; 3] = ["inference", "ibp", "smoothing"];
 
 impl Op {
     /// The analyses that this operator supports.
