@@ -24,7 +24,7 @@ pub trait Function: Debug + Send + Sync {
 
     /// Lower and upper bounds on the values at the points inside
     /// `(lower, upper)` where the function turns; `None` if it is monotone there.
-    /// [`UNDEFINED`] if it has a pole in the interval or leaves its domain.
+    /// A pair of NaN if it has a pole in the interval or leaves its domain.
     fn turning(&self, _i: usize, _lower: f64, _upper: f64) -> Option<(f64, f64)> {
         None
     }
