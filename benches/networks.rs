@@ -1,6 +1,7 @@
 //! Whole networks on shipped images: `cargo bench`.
 //!
-//! Items are images, so the throughput column reads images per second.
+//! Items are images, or normal numbers for the noise, so the throughput column
+//! reads those per second.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -10,6 +11,9 @@ use tightrope::bounds::{IbpMargins, InputBox};
 use tightrope::data::Dataset;
 use tightrope::exec::Plan;
 use tightrope::onnx::{LoadOptions, load};
+use tightrope::smoothing::noise::{Gaussian, Noise};
+use tightrope::smoothing::quantity::Scale;
+use tightrope::smoothing::stream::InputStreams;
 
 const IMAGES: usize = 1000;
 const NETWORKS: [&str; 2] = ["mnist-cnn-ibp0.1", "mnist-mlp-noise25"];
@@ -43,4 +47,12 @@ fn interval_margins(bencher: Bencher, name: &str) {
     let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0))).expect("boxes");
     let margins = IbpMargins::new(&graph);
     bencher.counter(ItemsCount::new(IMAGES)).bench(|| margins.bound(&boxes, &labels));
+}
+
+#[divan::bench(args = [784, 3072])]
+fn gaussian_noise(bencher: Bencher, len: usize) {
+    let noise = Gaussian { sigma: Scale::new(0.25).expect("a scale") };
+    let (x, mut out) = (vec![0.5; len], vec![0.0; len]);
+    let stream = InputStreams::new(1, 1).sample(1);
+    bencher.counter(ItemsCount::new(len)).bench_local(|| noise.add(&stream, &x, &mut out));
 }

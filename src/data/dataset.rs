@@ -182,12 +182,10 @@ impl Dataset {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is the purpose")]
 fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-#[allow(clippy::cast_precision_loss, reason = "rounding to the nearest f64 is the purpose")]
 fn nearest(value: i64) -> f64 {
     value as f64
 }

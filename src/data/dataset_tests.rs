@@ -24,7 +24,6 @@ fn first(array: &impl WriteNpyExt, scale: Option<f64>) -> Vec<u32> {
     bits(&dataset.image(0, &arrangement).unwrap())
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "shorter tests")]
 fn check(error: DataError, says: &str) {
     let error = error.to_string();
     assert!(error.contains(says) && error.contains("accepted"), "{error}");

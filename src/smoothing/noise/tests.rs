@@ -118,19 +118,3 @@ fn pinned_values_keep_recorded_runs_reproducible() {
 }
 
 const PINNED: [u32; 3] = [1_053_480_243, 1_043_173_466, 3_215_950_582];
-
-#[test]
-#[ignore = "prints timings; run alone, in release"]
-fn time_of_a_normal_number() {
-    let noise = Gaussian { sigma: scale(0.5) };
-    let (x, mut out) = (vec![0.0f32; 3072], vec![0.0f32; 3072]);
-    let mut best = f64::INFINITY;
-    for sample in 0..20_000 {
-        let start = std::time::Instant::now();
-        noise.add(&InputStreams::new(1, 1).sample(sample), &x, &mut out);
-        std::hint::black_box(&out);
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    let ns = best * 1e9 / 3072.0;
-    assert!(ns < 0.0, "{ns:.2} ns a normal number");
-}
