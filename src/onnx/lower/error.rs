@@ -2,7 +2,6 @@
 
 use thiserror::Error;
 
-use super::MAX_ENTRIES;
 use crate::onnx::attributes::AttributeError;
 use crate::onnx::tensor::TensorError;
 
@@ -73,8 +72,8 @@ pub enum NodeError {
     #[error("{0} of a value that depends on the network's input is not supported: {1}")]
     OnlyConstants(String, &'static str),
     /// A result would be too large.
-    #[error("the result of shape {0} would have more than {MAX_ENTRIES} entries")]
-    TooLarge(String),
+    #[error("the result of shape {0} would have more than {1} entries")]
+    TooLarge(String, usize),
 }
 
 impl NodeError {

@@ -29,8 +29,8 @@ use crate::graph::{Node, ValueId};
 use crate::ops::{Affine, Op, Periodic, Sparse, Weights};
 
 /// No value may have more entries than this, so that a hostile model cannot
-/// exhaust the memory: a gibibyte of `f64`.
-pub(super) const MAX_ENTRIES: usize = 1 << 27;
+/// exhaust memory or time at load: 256 MiB of `f64`.
+pub(super) const MAX_ENTRIES: usize = 1 << 25;
 
 /// What an ONNX name stands for while a model is being lowered.
 #[derive(Clone, Debug)]

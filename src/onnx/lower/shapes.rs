@@ -12,10 +12,15 @@ pub(super) const FILL: usize = usize::MAX;
 /// Number of entries of a shape, within the limit. Zero-sized values are
 /// limited too, by their other axes.
 pub(super) fn count(shape: &[usize]) -> Result<usize, NodeError> {
+    count_within(shape, MAX_ENTRIES)
+}
+
+/// As [`count`], with another limit.
+pub(super) fn count_within(shape: &[usize], limit: usize) -> Result<usize, NodeError> {
     let bound = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
     match bound {
-        Some(n) if n <= MAX_ENTRIES && shape.len() <= 64 => Ok(if shape.contains(&0) { 0 } else { n }),
-        _ => Err(NodeError::TooLarge(format!("{shape:?}"))),
+        Some(n) if n <= limit && shape.len() <= 64 => Ok(if shape.contains(&0) { 0 } else { n }),
+        _ => Err(NodeError::TooLarge(format!("{shape:?}"), limit)),
     }
 }
 
