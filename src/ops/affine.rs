@@ -90,11 +90,12 @@ impl Affine {
     /// the bias stands in the model.
     #[must_use]
     pub fn bias_error(&self) -> f64 {
+        let relative = self.bias().map_or(0.0, |b| {
+            b.values().relative_error() * b.values().exact().iter().fold(0.0, |m: f64, x| m.max(x.abs()))
+        });
         match self {
-            Self::Scale(op) => op.shift_error,
-            _ => self.bias().map_or(0.0, |b| {
-                b.values().relative_error() * b.values().exact().iter().fold(0.0, |m: f64, x| m.max(x.abs()))
-            }),
+            Self::Scale(op) => op.shift_error + relative,
+            _ => relative,
         }
     }
 

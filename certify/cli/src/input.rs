@@ -72,6 +72,10 @@ impl InputArgs {
         let card = Card::beside(model)?;
         let options = LoadOptions { input_shape: self.input_shape.clone().map(|s| s.0) };
         let mut graph = load(model, &options)?;
+        // With a single class every decision would be certified.
+        if graph.output_len() < 2 {
+            return Err(anyhow!("{}: has one output; a classifier has at least 2", model.display()).into());
+        }
         let shape = graph.input_shape.clone();
         if !self.mean.is_empty() {
             graph = graph.normalized(&self.mean, &self.std)?;
