@@ -5,10 +5,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
+
+use crate::data::MAX_BYTES;
+
+/// First bytes of a gzip stream.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Why a run file cannot be used.
 #[derive(Debug, Error)]
@@ -110,6 +116,8 @@ impl RunFile {
         let found: FirstLine = serde_json::from_str(first).map_err(wrong(0, "the first line of a run"))?;
         let differences = differences(&found.run, header);
         if !differences.is_empty() {
+            let say = |(key, was, now)| format!("{key} was {was}, now {now}");
+            let differences = differences.into_iter().map(say).collect();
             return Err(RunError::OtherOptions { file: path.to_owned(), differences });
         }
         let records = lines
@@ -128,12 +136,93 @@ impl RunFile {
         self.file.write_all(&line).map_err(|e| self.io(e))
     }
 
+    /// Appends records as another run file has them, without a change of any byte.
+    ///
+    /// # Errors
+    /// [`RunError::Io`], on a full disk for example.
+    pub fn append_lines(&mut self, lines: &[String]) -> Result<(), RunError> {
+        let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+        self.file.write_all(text.as_bytes()).map_err(|e| self.io(e))
+    }
+
     fn io(&self, cause: io::Error) -> RunError {
         RunError::Io { file: self.path.clone(), cause }
     }
 }
 
-fn differences(found: &Value, wanted: &Value) -> Vec<String> {
+/// A run file as it was written, for reading only.
+#[derive(Clone, Debug)]
+pub struct RunLines {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// The options of the run.
+    pub header: Value,
+    /// The records, from line 2 on.
+    pub records: Vec<String>,
+    /// Whether a last line was left out because it has no end.
+    pub cut_off: bool,
+}
+
+impl RunLines {
+    /// Reads a run file, plain or packed with gzip.
+    ///
+    /// # Errors
+    /// [`RunError`] if it cannot be read, or does not begin as a run does.
+    pub fn read(path: &Path) -> Result<Self, RunError> {
+        Self::parse(path, &read_text(path)?)
+    }
+
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, RunError> {
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut lines = text[..whole].lines();
+        let first: FirstLine = serde_json::from_str(lines.next().unwrap_or_default()).map_err(|cause| {
+            RunError::Line { file: path.to_owned(), line: 1, expected: "the first line of a run", cause }
+        })?;
+        Ok(Self {
+            file: path.to_owned(),
+            header: first.run,
+            records: lines.map(str::to_owned).collect(),
+            cut_off: whole < text.len(),
+        })
+    }
+
+    /// The records as values.
+    ///
+    /// # Errors
+    /// [`RunError::Line`] for the first that is not one.
+    pub fn records<R: DeserializeOwned>(&self) -> Result<Vec<R>, RunError> {
+        let parse = |(i, line): (usize, &String)| {
+            serde_json::from_str(line).map_err(|cause| RunError::Line {
+                file: self.file.clone(),
+                line: i + 2,
+                expected: "a record of this run",
+                cause,
+            })
+        };
+        self.records.iter().enumerate().map(parse).collect()
+    }
+}
+
+/// The text of a file, plain or packed with gzip.
+pub(super) fn read_text(path: &Path) -> Result<String, RunError> {
+    let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let all = |reader: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        reader.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_BYTES { Err(invalid("is longer than 4 GiB")) } else { Ok(bytes) }
+    };
+    let text = || {
+        let mut bytes = all(&mut File::open(path)?)?;
+        if bytes.starts_with(&GZIP_MAGIC) {
+            bytes = all(&mut MultiGzDecoder::new(&bytes[..]))?;
+        }
+        String::from_utf8(bytes).map_err(|_| invalid("is not text; accepted: UTF-8, plain or gzipped"))
+    };
+    text().map_err(|cause| RunError::Io { file: path.to_owned(), cause })
+}
+
+/// The keys in which two objects differ, with the value of each.
+pub(super) fn differences(found: &Value, wanted: &Value) -> Vec<(String, String, String)> {
     let empty = serde_json::Map::new();
     let object = |v: &'_ Value| v.as_object().cloned().unwrap_or_else(|| empty.clone());
     let (found, wanted) = (object(found), object(wanted));
@@ -143,7 +232,7 @@ fn differences(found: &Value, wanted: &Value) -> Vec<String> {
     let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
     keys.into_iter()
         .filter(|key| found.get(*key) != wanted.get(*key))
-        .map(|key| format!("{key} was {}, now {}", show(found.get(key)), show(wanted.get(key))))
+        .map(|key| (key.clone(), show(found.get(key)), show(wanted.get(key))))
         .collect()
 }
 
