@@ -4,9 +4,12 @@
 mod args;
 mod card;
 mod certify;
+mod curve;
 mod input;
 mod inspect;
+mod merge;
 mod output;
+mod picture;
 mod smooth;
 
 use std::process::ExitCode;
@@ -27,6 +30,10 @@ enum Command {
     Certify(certify::Args),
     /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
     Smooth(smooth::Args),
+    /// Put the shards or index ranges of one run together.
+    Merge(merge::Args),
+    /// Tabulate and draw certified accuracy against radius, of our runs and anybody's tables.
+    Curve(curve::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -35,6 +42,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Certify(args) => certify::run(&args),
         Command::Smooth(args) => smooth::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Curve(args) => curve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tightrope::report::RunError;
 
@@ -59,6 +60,18 @@ impl Failure {
         // There is nowhere left to report a failure of stderr.
         let _ = writeln!(io::stderr(), "{text}");
     }
+}
+
+/// Says something on stderr that is worth knowing.
+pub(crate) fn note(text: &str) {
+    // As above.
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
+/// Writes a file that people asked for beside the results.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    let written = std::fs::write(path, text);
+    written.with_context(|| path.display().to_string()).map_err(Failure::Output)
 }
 
 /// Writes text and a newline to stdout. A reader that went away is no error.
