@@ -105,25 +105,18 @@ impl RunFile {
         file.set_len(whole as u64).map_err(io)?;
         file.seek(SeekFrom::End(0)).map_err(io)?;
         let mut run = Self { path: path.to_owned(), file };
-        let mut lines = text[..whole].lines().enumerate();
-        let Some((_, first)) = lines.next() else {
+        if whole == 0 {
             run.append(&FirstLine { run: header.clone() })?;
             return Ok((run, Vec::new()));
-        };
-        let wrong = |line: usize, expected| {
-            move |cause| RunError::Line { file: path.to_owned(), line: line + 1, expected, cause }
-        };
-        let found: FirstLine = serde_json::from_str(first).map_err(wrong(0, "the first line of a run"))?;
-        let differences = differences(&found.run, header);
+        }
+        let found = RunLines::parse(path, &text)?;
+        let differences = differences(&found.header, header);
         if !differences.is_empty() {
             let say = |(key, was, now)| format!("{key} was {was}, now {now}");
             let differences = differences.into_iter().map(say).collect();
             return Err(RunError::OtherOptions { file: path.to_owned(), differences });
         }
-        let records = lines
-            .map(|(i, line)| serde_json::from_str(line).map_err(wrong(i, "a record of this run")))
-            .collect::<Result<_, _>>()?;
-        Ok((run, records))
+        Ok((run, found.records()?))
     }
 
     /// Appends one record as a line, handed to the operating system at once.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::smoothing::ledger::Ledger;
-use crate::smoothing::procedure::Outcome;
+use crate::smoothing::procedure::{Bound, Outcome};
 
 /// The result for one input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct SmoothRecord {
     pub samples: u64,
     /// The simplex map that the selection froze.
     pub map: String,
+    /// The confidence bound, as in the outcome.
+    pub bound: Bound,
     /// Lower bound on the class's smoothed score.
     pub p_lower: f64,
     /// Upper bound on every other score; 1 where it was not bounded.
@@ -49,6 +51,7 @@ impl SmoothRecord {
             correct: u8::from(predicted == Some(label)),
             samples: u64::from(outcome.n0) + u64::from(outcome.samples),
             map: outcome.candidate.map().to_string(),
+            bound: outcome.candidate.bound(),
             p_lower: outcome.p_lower.get(),
             p_upper: outcome.p_upper.get(),
             ledger: outcome.ledger.clone(),

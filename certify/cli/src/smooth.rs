@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use tightrope::exec::Plan;
-use tightrope::report::{RunFile, SmoothRecord, SmoothSummary, cohen_tsv};
+use tightrope::report::{RunFile, RunLines, SmoothRecord, SmoothSummary, cohen_tsv};
 use tightrope::smoothing::procedure::{
     Bound, Candidate, Estimation, RadiusRule, SampleError, Selection, Setup, Stopping, Threat,
 };
@@ -27,9 +27,17 @@ const BATCH: u32 = 4096;
 pub(crate) struct Args {
     /// An ONNX network, plain or gzipped. A card beside it (NAME.toml) gives
     /// defaults for data, labels and sigma.
-    model: PathBuf,
+    #[arg(required_unless_present = "from")]
+    model: Option<PathBuf>,
     #[command(flatten)]
     input: InputArgs,
+    /// Recompute the radii of a run file from its recorded statistics, without the network; with
+    /// --alpha, --bound and --rule, each [default: as recorded].
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "model", "data", "labels", "indices", "scale", "mean", "std", "input_shape", "threads", "sigma", "n",
+        "n0", "map", "radius", "tolerance", "noise", "seed", "skip", "shard", "resume",
+    ])]
+    from: Option<PathBuf>,
     /// Scale of the noise in units of the pixels as the network sees them
     /// before --mean and --std: the standard deviation of Gaussian noise, the
     /// half-width of uniform noise, the scale of Laplace noise.
@@ -41,15 +49,19 @@ pub(crate) struct Args {
     /// Samples for the selection of class, map and radius rule.
     #[arg(long, default_value_t = 100)]
     n0: u32,
-    /// Probability with which a certificate may be false.
-    #[arg(long, default_value_t = 0.001, allow_hyphen_values = true)]
-    alpha: f64,
+    /// Probability with which a certificate may be false [default: 0.001].
+    #[arg(long, allow_hyphen_values = true)]
+    alpha: Option<f64>,
     /// Simplex map: auto, hardmax, softmax:T or sparsemax:T.
     #[arg(long, default_value = "auto")]
     map: String,
     /// Confidence bound [default: Clopper-Pearson for hardmax, else Bernstein].
     #[arg(long, value_enum)]
     bound: Option<BoundName>,
+    /// How bounds become a radius [default: two-sided for softmax and sparsemax under Gaussian noise,
+    /// else one-sided].
+    #[arg(long, value_enum)]
+    rule: Option<RuleName>,
     /// Stop as soon as it is settled whether this radius is certified.
     #[arg(long, conflicts_with = "tolerance", allow_hyphen_values = true)]
     radius: Option<f64>,
@@ -93,6 +105,36 @@ enum BoundName {
     Betting,
 }
 
+impl From<BoundName> for Bound {
+    fn from(name: BoundName) -> Self {
+        match name {
+            BoundName::ClopperPearson => Self::ClopperPearson,
+            BoundName::RandomizedClopperPearson => Self::RandomizedClopperPearson,
+            BoundName::KrichevskyTrofimov => Self::KrichevskyTrofimov,
+            BoundName::Hoeffding => Self::Hoeffding,
+            BoundName::Bernstein => Self::Bernstein,
+            BoundName::Betting => Self::Betting,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum RuleName {
+    /// From the class's score alone, at the whole alpha.
+    OneSided,
+    /// From the class's score and the runner-up's, each at half of alpha.
+    TwoSided,
+}
+
+impl From<RuleName> for RadiusRule {
+    fn from(name: RuleName) -> Self {
+        match name {
+            RuleName::OneSided => Self::OneSided,
+            RuleName::TwoSided => Self::TwoSided,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 enum NoiseName {
     Gaussian,
@@ -110,18 +152,64 @@ fn shard(text: &str) -> std::result::Result<(usize, usize), String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let (Some(model), None) = (&args.model, &args.from) else { return recompute(args) };
     let pool = args.input.pool()?;
-    let mut inputs = args.input.load(&args.model)?;
-    let job = Job::new(args, &mut inputs)?;
+    let mut inputs = args.input.load(model)?;
+    let job = Job::new(args, model, &mut inputs)?;
     output::catch_interrupts()?;
     let mut records = Vec::new();
     let ended = pool.install(|| job.run(args, &inputs, &mut records));
+    write_tsv(args, &records)?;
+    ended?;
+    summarize(args, model.display().to_string(), &records)
+}
+
+/// `--from`: other radii for the same samples.
+fn recompute(args: &Args) -> Result<()> {
+    let from = args.from.as_ref().context("give a model, or a run with --from")?;
+    let mut run = RunLines::read(from).map_err(Failure::from_run)?;
+    let mut records: Vec<SmoothRecord> = run.records()?;
+    let alpha = args.alpha.map(Alpha::new).transpose().context("--alpha")?;
+    for record in &mut records {
+        let outcome = &record.outcome;
+        let alpha = alpha.unwrap_or(outcome.ledger.total());
+        let bound = args.bound.map_or(outcome.candidate.bound(), Bound::from);
+        let rule = args.rule.map_or(outcome.candidate.rule(), RadiusRule::from);
+        let recomputed = outcome.recompute(alpha, bound, rule);
+        let recomputed = recomputed.with_context(|| format!("{}: input {}", from.display(), record.index))?;
+        *record = SmoothRecord::new(record.index, record.label, recomputed, record.seconds);
+    }
+    if let (Some(out), Some(header)) = (&args.out, run.header.as_object_mut()) {
+        let changed = [
+            ("from", json!(from.display().to_string())),
+            ("alpha", json!(args.alpha)),
+            ("bound", json!(args.bound.map(|b| format!("{b:?}")))),
+            ("rule", json!(args.rule.map(|r| format!("{r:?}")))),
+        ];
+        for (name, value) in changed.into_iter().filter(|(_, value)| !value.is_null()) {
+            header.insert(name.to_owned(), value);
+        }
+        let opened = RunFile::open::<SmoothRecord>(out, &json!(header), false);
+        let (mut file, _) = opened.map_err(Failure::from_run)?;
+        for record in &records {
+            file.append(record).map_err(Failure::from_run)?;
+        }
+    }
+    write_tsv(args, &records)?;
+    let model = run.header["model"].as_str().unwrap_or_default().to_owned();
+    summarize(args, model, &records)
+}
+
+fn write_tsv(args: &Args, records: &[SmoothRecord]) -> Result<()> {
     if let Some(path) = &args.tsv {
-        let written = std::fs::write(path, cohen_tsv(&records));
+        let written = std::fs::write(path, cohen_tsv(records));
         written.with_context(|| path.display().to_string()).map_err(Failure::Output)?;
     }
-    ended?;
-    let summary = SmoothSummary::new(args.model.display().to_string(), &records);
+    Ok(())
+}
+
+fn summarize(args: &Args, model: String, records: &[SmoothRecord]) -> Result<()> {
+    let summary = SmoothSummary::new(model, records);
     output::print(&if args.json { serde_json::to_string(&summary)? } else { text(&summary) })
 }
 
@@ -136,14 +224,14 @@ struct Job {
 }
 
 impl Job {
-    fn new(args: &Args, inputs: &mut Inputs) -> Result<Self> {
+    fn new(args: &Args, model: &Path, inputs: &mut Inputs) -> Result<Self> {
         if args.skip == 0 {
             return Err(anyhow!("--skip 0: give at least 1").into());
         }
         let sigma = args
             .sigma
             .or(inputs.card.smooth.sigma)
-            .with_context(|| format!("{}: no --sigma given, and no card names any", args.model.display()))?;
+            .with_context(|| format!("{}: no --sigma given, and no card names any", model.display()))?;
         let scale = Scale::new(sigma).context("--sigma")?;
         let threat = match args.noise {
             NoiseName::Gaussian | NoiseName::Lattice => Threat::Gaussian(scale),
@@ -159,15 +247,17 @@ impl Job {
             (None, Some(fraction)) => Stopping::Tolerance { fraction, most: args.n },
             (None, None) => Stopping::Fixed(args.n),
         };
+        let alpha = args.alpha.unwrap_or(0.001);
         let header = inputs.header(json!({
             "command": "smooth",
             "noise": format!("{:?}", args.noise).to_lowercase(),
             "sigma": sigma,
             "n": args.n,
             "n0": args.n0,
-            "alpha": args.alpha,
+            "alpha": alpha,
             "map": args.map,
             "bound": args.bound.map(|b| format!("{b:?}")),
+            "rule": args.rule.map(|r| format!("{r:?}")),
             "radius": args.radius,
             "tolerance": args.tolerance,
             "seed": args.seed,
@@ -177,7 +267,7 @@ impl Job {
         Ok(Self {
             threat,
             drawing: Drawing::new(threat, args.noise == NoiseName::Lattice).context("--sigma")?,
-            alpha: Alpha::new(args.alpha).context("--alpha")?,
+            alpha: Alpha::new(alpha).context("--alpha")?,
             candidates: candidates(args, threat)?,
             stopping,
             header,
@@ -259,8 +349,9 @@ impl Job {
 fn candidates(args: &Args, threat: Threat) -> Result<Vec<Candidate>> {
     let gaussian = matches!(threat, Threat::Gaussian(_));
     if args.map == "auto" {
-        if let Some(bound) = args.bound {
-            return Err(anyhow!("--bound {bound:?} with --map auto, which brings its own; name a map").into());
+        if args.bound.is_some() || args.rule.is_some() {
+            let text = "--bound or --rule with --map auto, which brings its own; name a map";
+            return Err(anyhow!(text).into());
         }
         // Other noise than Gaussian has a one-sided radius only.
         let fits = |c: &Candidate| gaussian || c.rule() == RadiusRule::OneSided;
@@ -268,16 +359,10 @@ fn candidates(args: &Args, threat: Threat) -> Result<Vec<Candidate>> {
     }
     let map: SimplexMap = args.map.parse().context("--map")?;
     let hardmax = map == SimplexMap::Hardmax;
-    let bound = match args.bound {
-        None if hardmax => Bound::ClopperPearson,
-        None | Some(BoundName::Bernstein) => Bound::Bernstein,
-        Some(BoundName::ClopperPearson) => Bound::ClopperPearson,
-        Some(BoundName::RandomizedClopperPearson) => Bound::RandomizedClopperPearson,
-        Some(BoundName::KrichevskyTrofimov) => Bound::KrichevskyTrofimov,
-        Some(BoundName::Hoeffding) => Bound::Hoeffding,
-        Some(BoundName::Betting) => Bound::Betting,
-    };
+    let bound = if hardmax { Bound::ClopperPearson } else { Bound::Bernstein };
+    let bound = args.bound.map_or(bound, Bound::from);
     let rule = if hardmax || !gaussian { RadiusRule::OneSided } else { RadiusRule::TwoSided };
+    let rule = args.rule.map_or(rule, RadiusRule::from);
     Ok(vec![Candidate::new(map, bound, rule)?])
 }
 

@@ -168,3 +168,30 @@ fn an_interrupt_keeps_what_is_finished() {
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(std::fs::read_to_string(&path).expect("a run file").ends_with('\n'));
 }
+
+#[test]
+fn a_run_is_recomputed_without_the_network() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    for map in [["--map", "hardmax"], ["--map", "softmax:1"]] {
+        let [first, anew, again] = ["first", "anew", "again"].map(|name| file(&format!("{name}{}", map[1])));
+        let inputs = ["--indices", "0..6"];
+        smooth(&first, &[&inputs[..], &map].concat());
+        let changed = ["--alpha", "0.02", "--rule", "two-sided"];
+        let anew = smooth(&anew, &[&inputs[..], &map, &changed].concat());
+        let (first, again) = (text(&first), text(&again));
+        stdout(&run(&[&["smooth", "--from", &first, "--out", &again][..], &changed].concat()));
+        let (header, found) = records(Path::new(&again));
+        assert_eq!(found, anew);
+        assert_eq!((header["run"]["alpha"].as_f64(), &header["run"]["n"]), (Some(0.02), &400.into()));
+        let betting = refused(&["smooth", "--from", &first, "--bound", "betting"], 2);
+        assert!(betting.contains("input 0") && betting.contains("in order"), "{betting}");
+        let existing = refused(&["smooth", "--from", &first, "--out", &again], 2);
+        assert!(existing.contains("exists already"), "{existing}");
+        refused(&["smooth", "--from", &first, "--map", "hardmax"], 2);
+    }
+    let none = refused(&["smooth", "--from", "mnist-mlp-noise25.toml"], 2);
+    assert!(none.contains("first line of a run"), "{none}");
+    refused(&["smooth"], 2);
+}

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Bound;
 use crate::smoothing::noise::Norm;
 use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, Scale, UpperBound};
 use crate::smoothing::radius::{self, Lipschitz};
@@ -36,32 +37,6 @@ impl Threat {
             Self::Uniform(lambda) => radius::uniform_l1(lambda, p1),
             Self::Laplace(lambda) => radius::laplace_l1(lambda, p1),
         }
-    }
-}
-
-/// Which confidence bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Bound {
-    /// For hardmax.
-    ClopperPearson,
-    /// For hardmax, with the input's one draw of `W`.
-    RandomizedClopperPearson,
-    /// For hardmax; valid at all times.
-    KrichevskyTrofimov,
-    /// For any map.
-    Hoeffding,
-    /// For any map.
-    Bernstein,
-    /// For any map; needs the number of samples in advance.
-    Betting,
-}
-
-impl Bound {
-    /// Whether the bound holds only for scores that are 0 or 1.
-    #[must_use]
-    pub fn needs_indicators(self) -> bool {
-        matches!(self, Self::ClopperPearson | Self::RandomizedClopperPearson | Self::KrichevskyTrofimov)
     }
 }
 

@@ -4,18 +4,20 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
-use super::candidate::{Bound, CandidateError};
-use super::{Outcome, ProcedureError, SampleError, Scorer, Selection, Setup, Verdict, each_sample};
-use crate::smoothing::confidence::{
-    Bernstein, Binomial, Checkpoint, Checkpoints, ClopperPearson, ConfidenceBound, HedgedBetting, Hoeffding,
-    KrichevskyTrofimov, RandomizedClopperPearson, Running,
+use super::bound::{Bound, Drawn};
+use super::candidate::CandidateError;
+use super::{
+    Candidate, Outcome, ProcedureError, SampleError, Scorer, Selection, Setup, Verdict, each_sample,
 };
-use crate::smoothing::ledger::Ledger;
+use crate::smoothing::confidence::{
+    Binomial, Checkpoint, Checkpoints, ConfidenceBound, HedgedBetting, RandomizedClopperPearson, Running,
+};
+use crate::smoothing::ledger::{Ledger, Overdrawn};
 use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, UpperBound};
 use crate::smoothing::statistics::{Moments, ScoreStatistics};
 
 /// First sample count at which an adaptive rule looks.
-const FIRST_CHECKPOINT: u32 = 16;
+pub(super) const FIRST_CHECKPOINT: u32 = 16;
 
 /// When to stop sampling.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,11 +54,28 @@ struct Seen {
     ordered: Option<(Vec<f64>, Vec<f64>)>,
 }
 
+impl Seen {
+    /// All other scores, that of undefined answers last.
+    fn others(&self, class: usize) -> impl Iterator<Item = (usize, Moments)> {
+        let others = (0..self.statistics.classes()).filter(move |&j| j != class);
+        others.map(|j| (j, self.statistics.moments(j)))
+    }
+}
+
 /// Levels for the class and the runner-up, booked in the ledger.
 #[derive(Clone, Copy)]
-struct Levels {
-    top: Alpha,
-    runner_up: Option<Alpha>,
+pub(super) struct Levels {
+    pub(super) top: Alpha,
+    pub(super) runner_up: Option<Alpha>,
+}
+
+impl Levels {
+    pub(super) fn book(ledger: &mut Ledger, candidate: &Candidate, alpha: Alpha) -> Result<Self, Overdrawn> {
+        let (top, runner_up) = candidate.split(alpha);
+        let top = ledger.spend("lower bound on the class's score", top)?;
+        let runner_up = runner_up.map(|a| ledger.spend("upper bound on the runner-up's score", a));
+        Ok(Self { top, runner_up: runner_up.transpose()? })
+    }
 }
 
 impl Estimation {
@@ -80,13 +99,7 @@ impl Estimation {
         let Selection { setup, candidate, classes, .. } = &self.selection;
         let most = check(stopping, setup, candidate.bound())?;
         let mut ledger = Ledger::new(setup.alpha);
-        let (top, runner_up) = candidate.split(setup.alpha);
-        let levels = Levels {
-            top: ledger.spend("lower bound on the class's score", top)?,
-            runner_up: runner_up
-                .map(|a| ledger.spend("upper bound on the runner-up's score", a))
-                .transpose()?,
-        };
+        let levels = Levels::book(&mut ledger, candidate, setup.alpha)?;
         let mut seen = Seen {
             scorer: Scorer::new(candidate.map(), *classes),
             statistics: ScoreStatistics::new(classes + 1),
@@ -102,10 +115,12 @@ impl Estimation {
             let checkpoints: Vec<Checkpoint> = Checkpoints::new(FIRST_CHECKPOINT, most).collect();
             for &checkpoint in &checkpoints {
                 self.draw(&mut seen, checkpoint.count(), sample)?;
-                if let Some(level) = self.at(checkpoint, levels.top) {
+                if let Some(level) = self.bound().level_at(checkpoint, levels.top) {
                     running.raise(self.lower(&seen, level));
                 }
-                if let Some(level) = levels.runner_up.and_then(|level| self.at(checkpoint, level)) {
+                if let Some(level) =
+                    levels.runner_up.and_then(|level| self.bound().level_at(checkpoint, level))
+                {
                     running.reduce(self.upper(&seen, level));
                 }
                 let radius = self.radius(&running);
@@ -142,18 +157,10 @@ impl Estimation {
         Ok(())
     }
 
-    /// The level of a checkpoint: a share of `alpha`, or all of it for bounds that hold at all times.
-    fn at(&self, checkpoint: Checkpoint, alpha: Alpha) -> Option<Alpha> {
-        match self.selection.candidate.bound() {
-            Bound::KrichevskyTrofimov => Some(alpha),
-            _ => checkpoint.level(alpha),
-        }
-    }
-
     fn lower(&self, seen: &Seen, alpha: Alpha) -> LowerBound {
         match &seen.ordered {
             Some((top, _)) => HedgedBetting.lower(top, alpha),
-            None => self.moments_lower(&seen.statistics.moments(self.selection.class), alpha),
+            None => self.bound().lower(&seen.statistics.moments(self.selection.class), alpha, self.drawn()),
         }
     }
 
@@ -163,49 +170,16 @@ impl Estimation {
         if let Some((_, rest)) = &seen.ordered {
             return HedgedBetting.upper(rest, alpha);
         }
-        let others = (0..=self.selection.classes).filter(|&j| j != self.selection.class);
-        let moments = others.map(|j| seen.statistics.moments(j));
-        if self.selection.candidate.bound().needs_indicators() {
-            // Binomial bounds grow with the count.
-            let most = moments.max_by_key(|m| m.counts().map(Binomial::successes));
-            return most.map_or(UpperBound::TRIVIAL, |m| self.moments_upper(&m, alpha));
-        }
-        let bounds = moments.map(|m| self.moments_upper(&m, alpha));
-        bounds.fold(UpperBound::new(0.0), |a, b| if b > a { b } else { a })
+        let others: Vec<Moments> = seen.others(self.selection.class).map(|(_, moments)| moments).collect();
+        self.bound().upper_of_all(others.iter(), alpha, self.drawn())
     }
 
-    fn moments_lower(&self, moments: &Moments, alpha: Alpha) -> LowerBound {
-        let binomial = |bound: &dyn ConfidenceBound<Sample = Binomial>| {
-            moments.counts().map_or(LowerBound::TRIVIAL, |counts| bound.lower(&counts, alpha))
-        };
-        match self.selection.candidate.bound() {
-            Bound::ClopperPearson => binomial(&ClopperPearson),
-            Bound::RandomizedClopperPearson => match &self.selection.setup.randomized {
-                Some(bound) => binomial(bound),
-                None => LowerBound::TRIVIAL,
-            },
-            Bound::KrichevskyTrofimov => binomial(&KrichevskyTrofimov),
-            Bound::Hoeffding => Hoeffding.lower(moments, alpha),
-            Bound::Bernstein => Bernstein.lower(moments, alpha),
-            Bound::Betting => LowerBound::TRIVIAL,
-        }
+    fn bound(&self) -> Bound {
+        self.selection.candidate.bound()
     }
 
-    fn moments_upper(&self, moments: &Moments, alpha: Alpha) -> UpperBound {
-        let binomial = |bound: &dyn ConfidenceBound<Sample = Binomial>| {
-            moments.counts().map_or(UpperBound::TRIVIAL, |counts| bound.upper(&counts, alpha))
-        };
-        match self.selection.candidate.bound() {
-            Bound::ClopperPearson => binomial(&ClopperPearson),
-            Bound::RandomizedClopperPearson => match &self.selection.setup.randomized {
-                Some(bound) => binomial(bound),
-                None => UpperBound::TRIVIAL,
-            },
-            Bound::KrichevskyTrofimov => binomial(&KrichevskyTrofimov),
-            Bound::Hoeffding => Hoeffding.upper(moments, alpha),
-            Bound::Bernstein => Bernstein.upper(moments, alpha),
-            Bound::Betting => UpperBound::TRIVIAL,
-        }
+    fn drawn(&self) -> Drawn {
+        self.selection.setup.randomized
     }
 
     fn radius(&self, bounds: &Running) -> Option<Radius> {
@@ -252,22 +226,22 @@ impl Estimation {
         last: Checkpoint,
         levels: Levels,
     ) -> Option<Radius> {
-        let Selection { class, classes, .. } = &self.selection;
-        let top = seen.statistics.moments(*class);
-        let room =
-            self.at(now, levels.top).map_or(1.0, |level| self.moments_upper(&top, level).get() - top.mean());
-        let end = self.at(last, levels.top)?;
-        let hoped = self.moments_lower(&self.at_end(&top, last), end).get() + room;
+        let (class, bound, drawn) = (self.selection.class, self.bound(), self.drawn());
+        let top = seen.statistics.moments(class);
+        let room = bound
+            .level_at(now, levels.top)
+            .map_or(1.0, |level| bound.upper(&top, level, drawn).get() - top.mean());
+        let end = bound.level_at(last, levels.top)?;
+        let hoped = bound.lower(&self.at_end(&top, last), end, drawn).get() + room;
         let lower = LowerBound::new(hoped).tighter(running.lower);
         // Certainty has no quantile; more than the bound of all successes is not to be hoped for.
-        let all = self.moments_lower(&Moments::of_counts(Binomial::new(last.count(), last.count())?), end);
+        let all = Moments::of_counts(Binomial::new(last.count(), last.count())?);
+        let all = bound.lower(&all, end, drawn);
         let lower = LowerBound::new(lower.get().min(all.get())).tighter(running.lower);
         let upper = levels.runner_up.map_or(UpperBound::TRIVIAL, |level| {
-            let others = (0..=*classes).filter(|j| j != class);
-            let means = others.map(|j| {
-                let moments = seen.statistics.moments(j);
-                self.at(now, level).map_or(0.0, |level| self.moments_lower(&moments, level).get())
-            });
+            let level = bound.level_at(now, level);
+            let least = |moments| level.map_or(0.0, |level| bound.lower(&moments, level, drawn).get());
+            let means = seen.others(class).map(|(_, moments)| least(moments));
             UpperBound::new(means.fold(0.0, f64::max)).tighter(running.upper)
         });
         self.radius(&Running { lower, upper })
@@ -276,7 +250,7 @@ impl Estimation {
     /// The statistics to expect at the last checkpoint.
     fn at_end(&self, moments: &Moments, last: Checkpoint) -> Moments {
         let scaled = moments.scaled(last.count());
-        let indicators = self.selection.candidate.bound().needs_indicators();
+        let indicators = self.bound().needs_indicators();
         if indicators { Moments::of_counts(scaled.nearest_counts()) } else { scaled }
     }
 
@@ -289,13 +263,6 @@ impl Estimation {
         anytime: bool,
     ) -> Outcome {
         let Selection { setup, candidate, class, classes } = &self.selection;
-        let mut runner_up = (usize::from(*class == 0), seen.statistics.moments(usize::from(*class == 0)));
-        for j in (0..=*classes).filter(|j| j != class) {
-            let moments = seen.statistics.moments(j);
-            if moments.mean() > runner_up.1.mean() {
-                runner_up = (j, moments);
-            }
-        }
         let randomized = candidate.bound() == Bound::RandomizedClopperPearson;
         Outcome {
             class: *class,
@@ -313,9 +280,22 @@ impl Estimation {
             anytime,
             ledger,
             top: seen.statistics.moments(*class),
-            runner_up,
+            others: front(seen.others(*class).collect()),
         }
     }
+}
+
+/// The scores that can have the greatest upper bound: in order of falling means, each with a greater
+/// variance than all before it. Every bound grows with both.
+fn front(mut scores: Vec<(usize, Moments)>) -> Vec<(usize, Moments)> {
+    scores.sort_by(|(_, a), (_, b)| b.mean_upper().total_cmp(&a.mean_upper()));
+    let mut widest = f64::NEG_INFINITY;
+    scores.retain(|(_, moments)| {
+        let kept = moments.variance_upper() > widest;
+        widest = widest.max(moments.variance_upper());
+        kept
+    });
+    scores
 }
 
 /// The most samples that a stopping rule allows.

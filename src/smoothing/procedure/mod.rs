@@ -12,6 +12,7 @@
 //! With a map chosen for each input the certificate speaks of the classifier smoothed with that map,
 //! `argmax_j E s_j(h(x + e))`, and of all perturbed inputs under the same map.
 
+mod bound;
 mod candidate;
 mod estimation;
 mod record;
@@ -28,9 +29,10 @@ use super::quantity::Alpha;
 use super::simplex::SimplexMap;
 use super::statistics::ScoreStatistics;
 
-pub use candidate::{Bound, Candidate, CandidateError, RadiusRule, Threat};
+pub use bound::Bound;
+pub use candidate::{Candidate, CandidateError, RadiusRule, Threat};
 pub use estimation::{Estimation, Stopping};
-pub use record::{Outcome, Verdict};
+pub use record::{Outcome, RecomputeError, Verdict};
 pub use selection::Selection;
 
 /// What sampling can fail with.

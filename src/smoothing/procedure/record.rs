@@ -1,10 +1,13 @@
 //! What a certification leaves behind.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use super::{Candidate, Threat};
+use super::estimation::{FIRST_CHECKPOINT, Levels};
+use super::{Bound, Candidate, CandidateError, RadiusRule, Threat};
+use crate::smoothing::confidence::{Checkpoints, RandomizedClopperPearson};
 use crate::smoothing::ledger::Ledger;
-use crate::smoothing::quantity::{LowerBound, Radius, UpperBound};
+use crate::smoothing::quantity::{Alpha, LowerBound, Radius, UpperBound};
 use crate::smoothing::statistics::Moments;
 
 /// Why sampling ended, and what was settled.
@@ -55,9 +58,10 @@ pub struct Outcome {
     pub ledger: Ledger,
     /// Statistics of the class's score over the estimation samples.
     pub top: Moments,
-    /// Of the other scores (the undefined answers last among them), the first one with the highest mean,
-    /// and its index; `classes` stands for undefined answers.
-    pub runner_up: (usize, Moments),
+    /// Index and statistics of the other scores (`classes` stands for undefined answers) that can have
+    /// the greatest upper bound: the one with the highest mean first, then those of lower mean and
+    /// greater variance.
+    pub others: Vec<(usize, Moments)>,
 }
 
 impl Outcome {
@@ -66,4 +70,59 @@ impl Outcome {
     pub fn predicted(&self) -> Option<usize> {
         self.radius.map(|_| self.class)
     }
+    /// The same samples at another alpha, bound or radius rule. Each result holds at its own alpha; the
+    /// best of several, chosen after looking, does not.
+    ///
+    /// With adaptive stopping the bounds are those of the last checkpoint, without the intersection with
+    /// earlier ones, which are not recorded; they hold at whatever time sampling stopped.
+    ///
+    /// # Errors
+    /// [`RecomputeError`] if the recorded statistics do not allow it.
+    pub fn recompute(&self, alpha: Alpha, bound: Bound, rule: RadiusRule) -> Result<Self, RecomputeError> {
+        if bound == Bound::Betting {
+            return Err(RecomputeError::Order);
+        }
+        let drawn = self.w.map(RandomizedClopperPearson::new).transpose().map_err(CandidateError::from)?;
+        if bound == Bound::RandomizedClopperPearson && drawn.is_none() {
+            return Err(RecomputeError::Draw);
+        }
+        let candidate = Candidate::new(self.candidate.map(), bound, rule)?;
+        candidate.check_for(self.threat, self.classes)?;
+        let mut ledger = Ledger::new(alpha);
+        let levels = Levels::book(&mut ledger, &candidate, alpha).map_err(|_| RecomputeError::Levels)?;
+        // The checkpoint of the last sample: the k-th of those up to here.
+        let last = self.anytime.then(|| Checkpoints::new(FIRST_CHECKPOINT, self.samples).last()).flatten();
+        let at = |level| last.map_or(Some(level), |checkpoint| bound.level_at(checkpoint, level));
+        let p_lower =
+            at(levels.top).map_or(LowerBound::TRIVIAL, |level| bound.lower(&self.top, level, drawn));
+        let p_upper = levels.runner_up.and_then(at).map_or(UpperBound::TRIVIAL, |level| {
+            bound.upper_of_all(self.others.iter().map(|(_, moments)| moments), level, drawn)
+        });
+        let radius = candidate.radius(self.threat, self.classes, p_lower, p_upper, self.charge);
+        Ok(Self { radius, p_lower, p_upper, candidate, ledger, ..self.clone() })
+    }
+}
+
+/// What recorded statistics do not allow.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecomputeError {
+    /// Betting bounds need the scores in order.
+    #[error(
+        "found the betting bound, which needs the scores in order, and only their sums are recorded; \
+         accepted: clopper-pearson, krichevsky-trofimov, hoeffding or bernstein"
+    )]
+    Order,
+    /// A randomized bound needs a draw made before the samples.
+    #[error(
+        "found the bound randomized-clopper-pearson, and no draw of W is recorded; accepted: any other \
+         bound, or a run made with this one"
+    )]
+    Draw,
+    /// Alpha cannot be split.
+    #[error("alpha is too small to be split; accepted: a larger alpha, or the one-sided rule")]
+    Levels,
+    /// A combination without meaning for this map and noise.
+    #[error(transparent)]
+    Candidate(#[from] CandidateError),
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use ndarray::Array2;
 
-use super::candidate::{Bound, CandidateError};
-use super::{Candidate, ProcedureError, SampleError, Scorer, Setup, each_sample};
+use super::candidate::CandidateError;
+use super::{Bound, Candidate, ProcedureError, SampleError, Scorer, Setup, each_sample};
 use crate::smoothing::confidence::{
     Bernstein, ClopperPearson, ConfidenceBound, Hoeffding, KrichevskyTrofimov,
 };

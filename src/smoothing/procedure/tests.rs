@@ -108,7 +108,7 @@ fn undefined_answers_are_a_class_of_their_own() {
     for (map, bound) in [("hardmax", Bound::ClopperPearson), ("softmax:0.1", Bound::Bernstein)] {
         let rule = candidate(map, bound, RadiusRule::TwoSided);
         let outcome = certify(setup(0.001, 100, 64), rule, Stopping::Fixed(3000), &mut sample);
-        assert_eq!((outcome.class, outcome.runner_up.0), (0, 3));
+        assert_eq!((outcome.class, outcome.others[0].0), (0, 3));
         assert!(outcome.p_upper.get() > 1.0 / 3.0 && outcome.p_lower.get() < 2.0 / 3.0);
     }
     let mut nothing = |range: Range<u32>| Ok(Array2::from_elem((range.len(), 3), f32::NAN));
@@ -287,5 +287,56 @@ fn coverage_with_adaptive_stopping() {
             let failures = false_certificates(candidate, stopping, 0.05, 0.3, 1.0);
             assert!(failures <= limit(5), "{map} {bound:?} {stopping:?}: {failures}");
         }
+    }
+}
+
+#[test]
+fn records_are_recomputed_as_if_run_anew() {
+    let mut rng = 0;
+    for (map, bound, rule) in [
+        ("hardmax", Bound::ClopperPearson, RadiusRule::OneSided),
+        ("hardmax", Bound::RandomizedClopperPearson, RadiusRule::TwoSided),
+        ("softmax:0.5", Bound::Bernstein, RadiusRule::TwoSided),
+        ("sparsemax:2", Bound::Hoeffding, RadiusRule::OneSided),
+    ] {
+        rng += 1;
+        // Four classes: one far behind in the mean, with a greater variance than the runner-up.
+        let run = |alpha, bound, rule, stopping| {
+            let mut noise = half_space(InputStreams::new(7, rng), 0.4, 2.0);
+            let mut sample = move |range: Range<u32>| {
+                let base = noise(range)?;
+                Ok(Array2::from_shape_fn((base.nrows(), 4), |(i, j)| {
+                    let h = base[[i, 0]];
+                    [h, -0.2, -0.3 - h, if h.to_bits().is_multiple_of(9) { 0.5 } else { -9.0 }][j]
+                }))
+            };
+            certify(setup(alpha, 100, 999), candidate(map, bound, rule), stopping, &mut sample)
+        };
+        let fixed = Stopping::Fixed(2000);
+        let recorded = run(0.001, bound, rule, fixed);
+        for (other_bound, other_rule) in
+            [(bound, rule), (bound, RadiusRule::TwoSided), (Bound::Hoeffding, RadiusRule::OneSided)]
+        {
+            let anew = run(0.01, other_bound, other_rule, fixed);
+            let mut found = recorded
+                .recompute(Alpha::new(0.01).expect("a level"), other_bound, other_rule)
+                .expect("allowed");
+            // The draw of a run with another bound stays in the record.
+            found.w = anew.w;
+            assert_eq!(found, anew, "{map} {other_bound:?} {other_rule:?}");
+        }
+        // An adaptive run: no better than what ran, and valid at the checkpoint where it stopped.
+        let stopped = run(0.001, bound, rule, Stopping::Tolerance { fraction: 0.5, most: 50_000 });
+        assert!(stopped.verdict == Verdict::Converged && stopped.samples < 50_000);
+        let again = stopped.recompute(stopped.ledger.total(), bound, rule).expect("allowed");
+        assert!(again.radius <= stopped.radius && again.radius.is_some());
+        let alpha = stopped.ledger.total();
+        assert!(matches!(stopped.recompute(alpha, Bound::Betting, rule), Err(RecomputeError::Order)));
+        if stopped.w.is_none() {
+            let randomized = stopped.recompute(alpha, Bound::RandomizedClopperPearson, rule);
+            assert!(matches!(randomized, Err(RecomputeError::Draw)));
+        }
+        let binomial = stopped.recompute(alpha, Bound::ClopperPearson, rule);
+        assert_eq!(binomial.is_ok(), map == "hardmax");
     }
 }
