@@ -202,8 +202,7 @@ fn recompute(args: &Args) -> Result<()> {
 
 fn write_tsv(args: &Args, records: &[SmoothRecord]) -> Result<()> {
     if let Some(path) = &args.tsv {
-        let written = std::fs::write(path, cohen_tsv(records));
-        written.with_context(|| path.display().to_string()).map_err(Failure::Output)?;
+        output::write_file(path, &cohen_tsv(records))?;
     }
     Ok(())
 }
