@@ -24,7 +24,7 @@
 //! | [`kernels`] | matrix products and convolution windows |
 //! | [`ops`] | the operators: all that the toolkit knows of them |
 //! | [`graph`] | networks as plain data |
-//! | [`onnx`] | `.onnx` files to graphs |
+//! | [`onnx`] | `.onnx` files to graphs and back |
 //! | [`exec`] | batched inference in f32 |
 //! | [`bounds`] | sound bounds in f64 |
 //! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |

@@ -4,7 +4,9 @@
 mod certify;
 mod run;
 mod smooth;
+mod tightness;
 
 pub use certify::{CertifyRecord, CertifySummary, EpsSummary};
 pub use run::{RunError, RunFile};
 pub use smooth::{RadiusSummary, SmoothRecord, SmoothSummary, cohen_tsv};
+pub use tightness::{LayerRecord, TightnessInput, TightnessRecord, TightnessSummary};

@@ -21,7 +21,8 @@ const BATCH: usize = 32;
 /// When the search for one end of a range stops.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// At a gap of this share of the width of the interval bound,
+    /// When what is proved and what is attained are this close, as a share of
+    /// their distance at the beginning,
     pub gap: f64,
     /// or after this many boxes.
     pub boxes: usize,
@@ -119,7 +120,6 @@ impl Search<'_> {
         let mut settled = f64::INFINITY;
         self.bound(start, positive, negative, f64::NEG_INFINITY, &mut inner, &mut open);
         let interval = open.peek().map_or(f64::NEG_INFINITY, |p: &Part| p.bound);
-        // The interval's width is not known here; its distance to a value is at least half of what matters.
         let tolerance = self.budget.gap * (inner - interval);
         let mut used = 1;
         while let Some(least) = open.peek().map(|p| p.bound) {
