@@ -8,6 +8,8 @@ mod input;
 mod inspect;
 mod output;
 mod smooth;
+mod study;
+mod tightness;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,8 @@ enum Command {
     Certify(certify::Args),
     /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
     Smooth(smooth::Args),
+    /// Measure how tight interval bounds are on a network; a diagnostic, not a certificate.
+    Tightness(tightness::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Certify(args) => certify::run(&args),
         Command::Smooth(args) => smooth::run(&args),
+        Command::Tightness(args) => tightness::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {
