@@ -74,8 +74,8 @@ pub fn to_bytes(graph: &Graph) -> Result<Vec<u8>, SaveError> {
     }
     let proto = GraphProto {
         name: Some("network".to_owned()),
-        input: vec![value_info(&writer.name(0), &graph.input_shape)],
-        output: vec![value_info(&writer.name(graph.output), graph.shape(graph.output))],
+        input: vec![value_info(&name(0), &graph.input_shape)],
+        output: vec![value_info(&name(graph.output), graph.shape(graph.output))],
         node: writer.nodes,
         initializer: writer.constants,
         ..GraphProto::default()
@@ -97,14 +97,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Name of a value; those of nodes are made unique by their number.
-    fn name(&self, value: usize) -> String {
-        match value.checked_sub(1) {
-            None => "input".to_owned(),
-            Some(_) => format!("value{value}"),
-        }
-    }
-
     fn push(
         &mut self,
         kind: &str,
@@ -139,15 +131,14 @@ impl Writer<'_> {
             name: Some(name.clone()),
             data_type: Some(DataType::Float.into()),
             dims: dims.iter().map(|&n| n as i64).collect(),
-            raw_data: Some(values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect::<Vec<u8>>().into()),
+            raw_data: Some(values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect()),
             ..TensorProto::default()
         });
         Ok(name)
     }
 
     fn node(&mut self, i: usize, node: &Node) -> Result<(), SaveError> {
-        let (inputs, output) =
-            (node.inputs.iter().map(|&v| self.name(v)).collect::<Vec<_>>(), self.name(i + 1));
+        let (inputs, output) = (node.inputs.iter().map(|&v| name(v)).collect::<Vec<_>>(), name(i + 1));
         let refused = || SaveError::Node { node: node.name.clone(), origin: node.origin.clone() };
         match &node.op {
             Op::Affine(Affine::Dense(op)) if op.rows == 1 && node.shape.len() == 2 => {
@@ -249,6 +240,11 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// Name of a value.
+fn name(value: usize) -> String {
+    if value == 0 { "input".to_owned() } else { format!("value{value}") }
 }
 
 /// Every `step`-th entry of a constant, `n` of them.

@@ -70,7 +70,7 @@ mod tests {
     fn published_values() {
         let widths = [
             (1, 1.0),
-            (2, 0.78540),
+            (2, std::f64::consts::FRAC_PI_4),
             (4, 0.58905),
             (8, 0.42951),
             (16, 0.30847),

@@ -1,5 +1,5 @@
 //! What is reported beside tightness, for every input: the state of its units,
-//! boxes and losses (after CTBench, arXiv 2406.04848).
+//! boxes and losses (after `CTBench`, arXiv 2406.04848).
 
 use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
@@ -185,8 +185,8 @@ impl<'a> CompanionFigures<'a> {
             let mut x = Vec::with_capacity(batch * len);
             for b in 0..batch {
                 let stream = InputStreams::new(sampling.seed, (first + b) as u64).sample(point);
-                for j in 0..len {
-                    let word = stream.block((j / 4) as u32)[j % 4];
+                let words = (0..len.div_ceil(4)).flat_map(|block| stream.block(block as u32));
+                for (j, word) in words.take(len).enumerate() {
                     let (l, u) = (ends.lower[b * len + j], ends.upper[b * len + j]);
                     x.push(match (point % 2, word >> 31) {
                         (0, 0) => l,

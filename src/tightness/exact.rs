@@ -105,6 +105,9 @@ struct Search<'a> {
     budget: Budget,
 }
 
+/// Lower and upper ends of a box.
+type Ends = (Vec<f64>, Vec<f64>);
+
 /// A part of the box, with a lower bound on the margin in it.
 struct Part {
     bound: f64,
@@ -148,7 +151,7 @@ impl Search<'_> {
     /// evaluates the network at their centres.
     fn bound(
         &self,
-        parts: Vec<(Vec<f64>, Vec<f64>)>,
+        parts: Vec<Ends>,
         positive: usize,
         negative: usize,
         inherited: f64,
@@ -159,7 +162,7 @@ impl Search<'_> {
         if n == 0 {
             return;
         }
-        let rows = |side: fn(&(Vec<f64>, Vec<f64>)) -> &[f64]| {
+        let rows = |side: fn(&Ends) -> &[f64]| {
             let all = parts.iter().flat_map(|p| side(p).iter().copied()).collect();
             Array2::from_shape_vec((n, len), all).expect("n boxes")
         };
@@ -179,7 +182,7 @@ impl Search<'_> {
 }
 
 /// Both halves of a part along its longest edge; none of a single point.
-fn split(part: &Part) -> Option<[(Vec<f64>, Vec<f64>); 2]> {
+fn split(part: &Part) -> Option<[Ends; 2]> {
     let width = |j: usize| part.upper[j] - part.lower[j];
     let longest = (0..part.lower.len()).max_by(|&i, &j| width(i).total_cmp(&width(j)))?;
     let middle = 0.5 * part.lower[longest] + 0.5 * part.upper[longest];

@@ -93,6 +93,9 @@ impl Draw {
 impl Init {
     /// A matrix of `outputs x fan_in` weights; `part` tells the layers of one
     /// seed apart.
+    ///
+    /// # Panics
+    /// If the matrix would hold more entries than memory can.
     #[must_use]
     pub fn matrix(self, outputs: usize, fan_in: usize, seed: u64, part: usize) -> Array2<f64> {
         let mut draw = Draw::new(seed, part);

@@ -41,7 +41,7 @@ impl Radii {
     /// The mean of the ratios: the tightness of the input.
     #[must_use]
     pub fn tightness(&self) -> f64 {
-        self.ratios().iter().map(|t| t / self.rows.len() as f64).sum()
+        self.ratios().iter().sum::<f64>() / self.rows.len() as f64
     }
 
     /// Mean optimal radius over mean layer-wise radius.

@@ -116,6 +116,9 @@ pub fn depth(networks: usize, seed: u64) -> Study {
 /// Reconstructions `U U^T x` of 100 entries through 5 to 95, with Haar-random
 /// orthonormal frames `U`: mean radii over a box of radius 1, held against
 /// [`closed_form::embedding`]; `networks` of each.
+///
+/// # Panics
+/// Never: frames are chains.
 #[must_use]
 pub fn embedding(networks: usize, seed: u64) -> Study {
     const DIMENSION: usize = 100;

@@ -107,9 +107,17 @@ where
         .x_label_area_size(44)
         .y_label_area_size(72)
         .build_cartesian_2d(x, y)?;
-    let label = |v: &f64| if *v != 0.0 && v.abs() < 1e-3 { format!("{v:.0e}") } else { format!("{v}") };
+    // Tick marks come out of sums: 0.30000000000000004.
+    let label = |v: &f64| match v.abs() {
+        size if size != 0.0 && size < 1e-3 => format!("{v:.0e}"),
+        _ => format!("{}", (v * 1e6).round() / 1e6),
+    };
     let mesh = &mut chart.configure_mesh();
-    mesh.x_desc(study.parameter).y_desc(study.quantity).y_label_formatter(&label).draw()?;
+    mesh.x_desc(study.parameter)
+        .y_desc(study.quantity)
+        .x_label_formatter(&label)
+        .y_label_formatter(&label)
+        .draw()?;
     for (series, colour) in study.series.iter().zip([RGBColor(31, 119, 180), RGBColor(214, 39, 40)]) {
         let at = |p: &Point, y: f64| (p.parameter as f64, y);
         let closed = series.points.iter().map(|p| at(p, p.closed_form));
