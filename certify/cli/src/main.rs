@@ -30,6 +30,12 @@ enum Command {
     /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
     Smooth(smooth::Args),
     /// Measure how tight interval bounds are on a network; a diagnostic, not a certificate.
+    ///
+    /// Tightness is the radius that a box of inputs truly gives a linear
+    /// network's margins, over the radius that interval bounds give: 1 where
+    /// intervals lose nothing. A network with activations is replaced by the
+    /// linear network that --mask chooses, so the figure is a diagnostic and
+    /// not a bound.
     Tightness(tightness::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),

@@ -23,10 +23,6 @@ const BLOCK: usize = 32;
 /// Below every table: what the figures are not.
 const NOTE: &str = "tightness describes the linear network of the mask: a diagnostic, not a bound";
 
-/// Tightness is the radius that a box of inputs truly gives a linear network's
-/// margins, over the radius that interval bounds give: 1 where intervals lose
-/// nothing. A network with activations is replaced by the linear network that
-/// --mask chooses, so the figure is a diagnostic and not a bound.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// ONNX networks, plain or gzipped. A card beside a network (NAME.toml)
@@ -69,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, conflicts_with_all = ["model", "eps", "mask", "clip", "layers", "out"])]
     study: Option<StudyName>,
     /// Draw the study to this file.
-    #[arg(long, requires = "study")]
+    #[arg(long)]
     svg: Option<PathBuf>,
 }
 
@@ -97,6 +93,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(
             anyhow!("--out takes the results of one network, and {} are given", args.model.len()).into()
         );
+    }
+    if args.svg.is_some() && args.study.is_none() {
+        return Err(anyhow!("--svg draws a --study, and none is given").into());
     }
     let pool = args.input.pool()?;
     if let Some(name) = args.study {

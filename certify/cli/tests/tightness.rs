@@ -19,6 +19,7 @@ fn several_models_give_one_table() {
     assert!(tightness(2) < 0.1 && tightness(3) > 0.7, "{text}");
     assert!(text.contains("not a bound"), "{text}");
     let help = stdout(&run(&["tightness", "--help"]));
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("diagnostic and not a bound"), "{help}");
 }
 
