@@ -24,10 +24,11 @@
 //! | [`kernels`] | matrix products and convolution windows |
 //! | [`ops`] | the operators: all that the toolkit knows of them |
 //! | [`graph`] | networks as plain data |
-//! | [`onnx`] | `.onnx` files to graphs |
+//! | [`onnx`] | `.onnx` files to graphs and back |
 //! | [`exec`] | batched inference in f32 |
 //! | [`bounds`] | sound bounds in f64 |
 //! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
+//! | [`tightness`] | how tight interval bounds are, and why |
 //! | [`data`] | images and labels |
 //! | [`report`] | records, run files, summaries |
 
@@ -40,5 +41,6 @@ pub mod onnx;
 pub mod ops;
 pub mod report;
 pub mod smoothing;
+pub mod tightness;
 
 pub use graph::Graph;

@@ -10,6 +10,8 @@ mod bounds;
 mod forward;
 #[path = "corpus/smoothing.rs"]
 mod smoothing;
+#[path = "corpus/tightness.rs"]
+mod tightness;
 
 use std::path::{Path, PathBuf};
 

@@ -12,3 +12,5 @@ mod functions;
 mod inference;
 #[path = "properties/networks.rs"]
 mod networks;
+#[path = "properties/tightness.rs"]
+mod tightness;

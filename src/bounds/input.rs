@@ -20,6 +20,9 @@ pub enum BoxError {
     /// The clipping range is empty.
     #[error("the clipping range [{0}, {1}] is empty; give LO,HI with LO <= HI")]
     Clip(f64, f64),
+    /// Ends are not those of boxes.
+    #[error("these are not the ends of boxes; give finite ends of one shape, none above its upper one")]
+    Ends,
     /// An input is not finite.
     #[error("input {input}: entry {entry} is {value}; inputs must be finite")]
     NotFinite {
@@ -82,6 +85,20 @@ impl InputBox {
             x.mapv(|v| end(f64::from(v)).clamp(low, high))
         };
         Ok(Self { lower: shifted(-eps), upper: shifted(eps) })
+    }
+
+    /// Boxes from their ends, `n x input_len` each.
+    ///
+    /// # Errors
+    /// [`BoxError::Ends`] if the shapes differ, or an end is not finite or a
+    /// lower one above its upper one.
+    pub fn new(lower: Array2<f64>, upper: Array2<f64>) -> Result<Self, BoxError> {
+        let ordered = |(l, u): (&f64, &f64)| l <= u && l.is_finite() && u.is_finite();
+        if lower.dim() == upper.dim() && lower.iter().zip(&upper).all(ordered) {
+            Ok(Self { lower, upper })
+        } else {
+            Err(BoxError::Ends)
+        }
     }
 
     /// Lower ends, `n x input_len`.

@@ -85,13 +85,32 @@ impl<'a> IbpMargins<'a> {
                 upper: boxes.upper().slice(rows).iter().copied().collect(),
             };
             let values = propagate(self.graph, labels.len(), input, |v| self.keep[v]);
-            for (i, &label) in labels.iter().enumerate() {
-                let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label));
-                let bounds = elision.lower(i, labels.len(), &values);
-                let others = (0..classes).filter(|&c| c != label);
-                others.zip(bounds).for_each(|(class, bound)| out[[i, class]] = bound);
-            }
+            out.assign(&self.from_values(&values, labels).lower);
         });
+        Margins { lower }
+    }
+
+    /// Whether [`IbpMargins::from_values`] reads this value.
+    #[must_use]
+    pub fn reads(&self, value: ValueId) -> bool {
+        self.keep[value]
+    }
+
+    /// Margin bounds from what [`propagate`] gave for a batch, with all values
+    /// kept that [`IbpMargins::reads`] names.
+    ///
+    /// # Panics
+    /// If a label is not below the number of classes, or values are missing.
+    #[must_use]
+    pub fn from_values(&self, values: &[Intervals], labels: &[usize]) -> Margins {
+        let classes = self.graph.output_len();
+        let mut lower = Array2::from_elem((labels.len(), classes), f64::INFINITY);
+        for (i, &label) in labels.iter().enumerate() {
+            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label));
+            let bounds = elision.lower(i, labels.len(), values);
+            let others = (0..classes).filter(|&c| c != label);
+            others.zip(bounds).for_each(|(class, bound)| lower[[i, class]] = bound);
+        }
         Margins { lower }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads `.onnx` files.
+//! Reads `.onnx` files, and writes simple ones.
 //!
 //! The lowest layer, from bytes to typed values:
 //!
@@ -26,8 +26,11 @@ mod lower;
     reason = "generated: its names, comments and shapes are those of the schema"
 )]
 pub mod proto;
+mod save;
+
 pub mod tensor;
 
 pub use external::ExternalError;
 pub use load::{LoadError, LoadOptions, load, load_bytes};
 pub use lower::NodeError;
+pub use save::{SaveError, save, to_bytes};

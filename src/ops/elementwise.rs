@@ -7,8 +7,9 @@ use crate::kernels::Scalar;
 /// A function that is applied to every entry of a tensor.
 ///
 /// A new function implements `name` and `eval`; where it is not monotone also
-/// `turning`, where its `eval` rounds also `rounding`, and where its values
-/// are bounded also `image`. Inference and interval bounds follow.
+/// `turning`, where its `eval` rounds also `rounding`, where its values are
+/// bounded also `image`, and where it is piecewise linear also `slope`.
+/// Inference and interval bounds follow, with `slope` also tightness.
 pub trait Function: Debug + Send + Sync {
     /// Name for tables and errors.
     fn name(&self) -> &'static str;
@@ -32,6 +33,14 @@ pub trait Function: Debug + Send + Sync {
     /// An interval that holds all values of the function, exactly.
     fn image(&self) -> (f64, f64) {
         (f64::NEG_INFINITY, f64::INFINITY)
+    }
+
+    /// Slope of the linear piece that holds `x`, for entry `i`; at a kink, of
+    /// the piece that is called active there (for relu the one to the right).
+    /// `None` for every `x` unless the function is continuous and piecewise
+    /// linear.
+    fn slope(&self, _i: usize, _x: f64) -> Option<f64> {
+        None
     }
 
     /// Number of constants the function holds per network.

@@ -54,15 +54,26 @@ pub enum Op {
 }
 
 /// The analyses of the toolkit, by name.
-pub const ANALYSES: [&str; 3] = ["inference", "ibp", "smoothing"];
+pub const ANALYSES: [&str; 4] = ["inference", "ibp", "smoothing", "tightness"];
 
 impl Op {
     /// The analyses that this operator supports.
     #[must_use]
     pub fn analyses(&self) -> &'static [&'static str] {
         // What loads can be evaluated and bounded: unsupported operators are
-        // refused by name at load.
-        &ANALYSES
+        // refused by name at load. Tightness is last.
+        if self.is_piecewise_linear() { &ANALYSES } else { &ANALYSES[..ANALYSES.len() - 1] }
+    }
+
+    /// Whether the operator is an affine map, a piecewise-linear function or a
+    /// maximum: linear in a neighbourhood of almost every point.
+    #[must_use]
+    pub fn is_piecewise_linear(&self) -> bool {
+        match self {
+            Self::Affine(_) => true,
+            Self::Elementwise(function) => function.slope(0, 0.0).is_some(),
+            Self::Product(product) => matches!(product, Product::Max { .. }),
+        }
     }
 
     /// `affine`, `elementwise` or `product`.

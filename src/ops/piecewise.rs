@@ -11,6 +11,9 @@ impl Function for Relu {
     fn name(&self) -> &'static str {
         "relu"
     }
+    fn slope(&self, _: usize, x: f64) -> Option<f64> {
+        Some(if x < 0.0 { 0.0 } else { 1.0 })
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x > 0.0 || x.is_nan() { x } else { 0.0 }
     }
@@ -37,6 +40,9 @@ impl Function for LeakyRelu {
     fn name(&self) -> &'static str {
         "leaky relu"
     }
+    fn slope(&self, i: usize, x: f64) -> Option<f64> {
+        Some(if x < 0.0 { self.slope.at(i) } else { 1.0 })
+    }
     fn eval(&self, i: usize, x: f64) -> f64 {
         if x < 0.0 { self.slope.at(i) * x } else { x }
     }
@@ -61,6 +67,10 @@ impl Function for Clip {
     fn name(&self) -> &'static str {
         "clip"
     }
+    fn slope(&self, i: usize, x: f64) -> Option<f64> {
+        let cut = x < self.low.at(i) || x > self.high.at(i);
+        Some(if cut { 0.0 } else { 1.0 })
+    }
     fn eval(&self, i: usize, x: f64) -> f64 {
         if x.is_nan() { x } else { x.max(self.low.at(i)).min(self.high.at(i)) }
     }
@@ -79,6 +89,9 @@ pub struct Abs;
 impl Function for Abs {
     fn name(&self) -> &'static str {
         "abs"
+    }
+    fn slope(&self, _: usize, x: f64) -> Option<f64> {
+        Some(if x < 0.0 { -1.0 } else { 1.0 })
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         x.abs()

@@ -8,6 +8,7 @@ mod results;
 mod run;
 mod smooth;
 mod table;
+mod tightness;
 
 pub use certify::{CertifyRecord, CertifySummary, EpsSummary};
 pub use curve::{CurvePoint, CurveSummary, usual_radii};
@@ -15,3 +16,4 @@ pub use merge::{MergeError, MergedRun};
 pub use results::{Finding, Results, ResultsError, TableOptions};
 pub use run::{RunError, RunFile, RunLines};
 pub use smooth::{RadiusSummary, SmoothRecord, SmoothSummary, cohen_tsv};
+pub use tightness::{LayerRecord, TightnessInput, TightnessRecord, TightnessSummary};

@@ -194,7 +194,7 @@ pub(crate) fn evaluate(graph: &Graph, x: &[f64]) -> Vec<Vec<f64>> {
     values
 }
 
-fn affine(op: &Affine, inputs: &[&[f64]], len: usize) -> Vec<f64> {
+pub(crate) fn affine(op: &Affine, inputs: &[&[f64]], len: usize) -> Vec<f64> {
     let x = inputs[0];
     let mut out = vec![0.0; len];
     match op {

@@ -172,7 +172,7 @@ impl Job {
 
 /// The class with the greatest logit, the first of several; none if a logit is
 /// NaN.
-fn class_of(logits: ArrayView1<f32>) -> Option<usize> {
+pub(crate) fn class_of(logits: ArrayView1<f32>) -> Option<usize> {
     if logits.iter().any(|x| x.is_nan()) {
         return None;
     }

@@ -11,6 +11,8 @@ mod merge;
 mod output;
 mod picture;
 mod smooth;
+mod study;
+mod tightness;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,14 @@ enum Command {
     Merge(merge::Args),
     /// Tabulate and draw certified accuracy against radius, of our runs and anybody's tables.
     Curve(curve::Args),
+    /// Measure how tight interval bounds are on a network; a diagnostic, not a certificate.
+    ///
+    /// Tightness is the radius that a box of inputs truly gives a linear
+    /// network's margins, over the radius that interval bounds give: 1 where
+    /// intervals lose nothing. A network with activations is replaced by the
+    /// linear network that --mask chooses, so the figure is a diagnostic and
+    /// not a bound.
+    Tightness(tightness::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -44,6 +54,7 @@ fn main() -> ExitCode {
         Command::Smooth(args) => smooth::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Curve(args) => curve::run(&args),
+        Command::Tightness(args) => tightness::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

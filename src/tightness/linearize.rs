@@ -1,0 +1,169 @@
+//! The linear network that stands in for a piecewise-linear one.
+
+use thiserror::Error;
+
+use crate::bounds::{Intervals, propagate};
+use crate::graph::Graph;
+use crate::ops::{Function, Groups, Op, Product, Weights};
+
+/// Which linear network stands for the given one: how every activation is
+/// replaced by a diagonal of slopes.
+///
+/// A maximum (max pooling) always selects its arg-max at the reference point:
+/// the centre of the box under [`Mask::Center`], else the input itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mask {
+    /// The slopes at the input.
+    #[default]
+    Local,
+    /// The slopes at the centre of the box.
+    Center,
+    /// Slope 1 everywhere: every activation taken as the identity.
+    Identity,
+    /// The slope where interval bounds prove that the whole box lies in one
+    /// linear piece, and 1 elsewhere: of relus, only those that are proved
+    /// inactive are masked.
+    Stable,
+}
+
+/// An operator that has no linear stand-in.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "node `{node}` ({origin}): {what} is not piecewise linear; tightness accepts affine maps, \
+     relu, leaky relu, clip, abs and maxima"
+)]
+pub struct Unsupported {
+    /// The node's name.
+    pub node: String,
+    /// The ONNX operator that it comes from.
+    pub origin: String,
+    /// What it computes.
+    pub what: String,
+}
+
+/// What a node does to small changes of its inputs, for a batch of inputs.
+pub(super) enum Action {
+    /// No path leads from it to the output.
+    Unused,
+    /// An affine map, the same for all inputs.
+    Affine,
+    /// Changes pass as they are.
+    Identity,
+    /// Entry by entry a factor: `batch * len`.
+    Slopes(Vec<f64>),
+    /// Every entry of the result follows one entry of the concatenated
+    /// inputs: `batch * len`.
+    Choose(Vec<u32>),
+}
+
+/// For every node, whether the output depends on it.
+///
+/// # Errors
+/// [`Unsupported`] for one of these that is not piecewise linear.
+pub(super) fn used_nodes(graph: &Graph) -> Result<Vec<bool>, Unsupported> {
+    let mut needed = vec![false; graph.nodes.len() + 1];
+    needed[graph.output] = true;
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        if !needed[i + 1] {
+            continue;
+        }
+        if !node.op.is_piecewise_linear() {
+            let what = match &node.op {
+                Op::Elementwise(function) => function.name().to_owned(),
+                Op::Product(Product::LogSumExp { .. }) => "log-sum-exp".to_owned(),
+                _ => "a product of activations".to_owned(),
+            };
+            return Err(Unsupported { node: node.name.clone(), origin: node.origin.clone(), what });
+        }
+        node.inputs.iter().for_each(|&v| needed[v] = true);
+    }
+    needed.remove(0);
+    Ok(needed)
+}
+
+/// All values of the network in `f64` for `batch` inputs.
+pub(super) fn evaluate(graph: &Graph, batch: usize, input: Vec<f64>) -> Vec<Vec<f64>> {
+    let mut values = vec![input];
+    let mut scratch = Vec::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let inputs: Vec<&[f64]> = node.inputs.iter().map(|&v| &values[v][..]).collect();
+        let len = graph.len(i + 1);
+        let mut out = vec![0.0; batch * len];
+        match &node.op {
+            Op::Affine(op) => op.apply(Weights::exact, batch, &inputs, &mut out, &mut scratch),
+            Op::Elementwise(function) => {
+                out.copy_from_slice(inputs[0]);
+                function.apply64(len, &mut out);
+            }
+            Op::Product(op) => op.eval(batch, &inputs, &mut out, &mut scratch),
+        }
+        values.push(out);
+    }
+    values
+}
+
+/// The slope of the one linear piece that holds the whole interval, if there is one.
+pub(super) fn piece(function: &dyn Function, i: usize, lower: f64, upper: f64) -> Option<f64> {
+    let slope = function.slope(i, lower).filter(|s| Some(*s) == function.slope(i, upper))?;
+    // A clip has slope 0 on two sides.
+    let one = slope != 0.0 || function.eval(i, lower) == function.eval(i, upper);
+    (one && lower <= upper).then_some(slope)
+}
+
+/// The linear network for each of `batch` inputs `x` with boxes `[lower, upper]`.
+pub(super) fn actions(
+    graph: &Graph,
+    used: &[bool],
+    mask: Mask,
+    batch: usize,
+    x: &[f64],
+    ends: &Intervals,
+) -> Vec<Action> {
+    let reference = match mask {
+        Mask::Center => ends.lower.iter().zip(&ends.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect(),
+        _ => x.to_vec(),
+    };
+    let maxima = graph.nodes.iter().any(|node| matches!(node.op, Op::Product(_)));
+    let evaluated = maxima || matches!(mask, Mask::Local | Mask::Center);
+    let values = if evaluated { evaluate(graph, batch, reference) } else { Vec::new() };
+    let boxes =
+        if mask == Mask::Stable { propagate(graph, batch, ends.clone(), |_| true) } else { Vec::new() };
+    let action = |(i, &used): (usize, &bool)| {
+        let node = &graph.nodes[i];
+        let (read, len) = (node.inputs[0], graph.len(i + 1).max(1));
+        match &node.op {
+            _ if !used => Action::Unused,
+            Op::Affine(_) => Action::Affine,
+            Op::Elementwise(_) if mask == Mask::Identity => Action::Identity,
+            Op::Elementwise(function) if mask == Mask::Stable => {
+                let ends = boxes[read].lower.iter().zip(&boxes[read].upper).enumerate();
+                let slope =
+                    |(j, (&l, &u)): (usize, (&f64, &f64))| piece(&**function, j % len, l, u).unwrap_or(1.0);
+                Action::Slopes(ends.map(slope).collect())
+            }
+            Op::Elementwise(function) => {
+                let slope = |(j, &x): (usize, &f64)| function.slope(j % len, x).unwrap_or(f64::NAN);
+                Action::Slopes(values[read].iter().enumerate().map(slope).collect())
+            }
+            Op::Product(Product::Max { inputs, groups }) => {
+                let sources: Vec<&[f64]> = node.inputs.iter().map(|&v| &values[v][..]).collect();
+                Action::Choose(choose(batch, inputs, groups, &sources))
+            }
+            Op::Product(_) => Action::Unused,
+        }
+    };
+    used.iter().enumerate().map(action).collect()
+}
+
+/// The first greatest entry of every group.
+fn choose(batch: usize, lens: &[usize], groups: &Groups, inputs: &[&[f64]]) -> Vec<u32> {
+    let mut chosen = Vec::with_capacity(batch * groups.len());
+    let mut x = Vec::new();
+    for b in 0..batch {
+        x.clear();
+        inputs.iter().zip(lens).for_each(|(input, &len)| x.extend_from_slice(&input[b * len..][..len]));
+        let greatest = |best: u32, j: u32| if x[j as usize] > x[best as usize] { j } else { best };
+        chosen.extend(groups.iter().map(|(_, group)| group.iter().copied().reduce(greatest).unwrap_or(0)));
+    }
+    chosen
+}
