@@ -27,6 +27,7 @@
 //! | [`onnx`] | `.onnx` files to graphs |
 //! | [`exec`] | batched inference in f32 |
 //! | [`bounds`] | sound bounds in f64 |
+//! | [`lipschitz`] | Lipschitz constants of networks, and the error of an f32 evaluation |
 //! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
 //! | [`data`] | images and labels |
 //! | [`report`] | records, run files, summaries |
@@ -36,6 +37,7 @@ pub mod data;
 pub mod exec;
 pub mod graph;
 pub mod kernels;
+pub mod lipschitz;
 pub mod onnx;
 pub mod ops;
 pub mod report;

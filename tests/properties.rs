@@ -10,5 +10,7 @@ mod bounds;
 mod functions;
 #[path = "properties/inference.rs"]
 mod inference;
+#[path = "properties/lipschitz.rs"]
+mod lipschitz;
 #[path = "properties/networks.rs"]
 mod networks;

@@ -34,6 +34,12 @@ pub trait Function: Debug + Send + Sync {
         (f64::NEG_INFINITY, f64::INFINITY)
     }
 
+    /// A Lipschitz constant of the function, rounded up; `None` where there is
+    /// none on the whole line, or none is known.
+    fn lipschitz(&self) -> Option<f64> {
+        None
+    }
+
     /// Number of constants the function holds per network.
     fn parameters(&self) -> usize {
         0

@@ -6,6 +6,7 @@ mod card;
 mod certify;
 mod input;
 mod inspect;
+mod lipschitz;
 mod output;
 mod smooth;
 
@@ -27,6 +28,8 @@ enum Command {
     Certify(certify::Args),
     /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
     Smooth(smooth::Args),
+    /// Bound the l2 Lipschitz constant of networks, layer by layer.
+    Lipschitz(lipschitz::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Certify(args) => certify::run(&args),
         Command::Smooth(args) => smooth::run(&args),
+        Command::Lipschitz(args) => lipschitz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {
