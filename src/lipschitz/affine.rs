@@ -122,7 +122,9 @@ fn absolute(op: &Affine, lens: &[usize], len: usize, part: Option<usize>) -> f64
         let inputs: Vec<&[f64]> = v.iter().map(Vec::as_slice).collect();
         let mut y = vec![0.0; len];
         op.linear(Weights::absolute, 1, &inputs, &mut y, &mut scratch);
-        y.iter_mut().for_each(|y| *y = *y * (1.0 + gamma(terms)) + underflow(terms));
+        for y in &mut y {
+            *y = *y * (1.0 + gamma(terms)) + underflow(terms);
+        }
         let mut next: Vec<Vec<f64>> = lens.iter().map(|&len| vec![0.0; len]).collect();
         let mut grads: Vec<&mut [f64]> = next.iter_mut().map(Vec::as_mut_slice).collect();
         op.adjoint(Weights::absolute, 1, &y, &mut grads, &mut scratch);
@@ -148,7 +150,9 @@ fn absolute(op: &Affine, lens: &[usize], len: usize, part: Option<usize>) -> f64
         }
         for (i, part) in next.iter_mut().enumerate() {
             let scaled = |u: f64| if wanted(i) { (u / top).max(LEAST) } else { 0.0 };
-            part.iter_mut().for_each(|u| *u = scaled(*u));
+            for u in part {
+                *u = scaled(*u);
+            }
         }
         v = next;
     }

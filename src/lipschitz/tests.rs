@@ -162,7 +162,8 @@ fn closed_forms() {
     let identity = |n: usize| (0..n * n).map(|i| f64::from(i % (n + 1) == 0)).collect::<Vec<_>>();
     close(whole(&dense(50, 50, identity(50)), &[50], 50), 1.0, 2e-7);
     close(whole(&dense(30, 20, vec![0.5; 600]), &[30], 20), 0.5 * 600f64.sqrt(), 1e-9);
-    let hadamard = (0..4096).map(|i: u32| if (i / 64 & i % 64).count_ones() % 2 == 0 { 3.0 } else { -3.0 });
+    let sign = |i: u32| if ((i / 64) & (i % 64)).count_ones().is_multiple_of(2) { 3.0 } else { -3.0 };
+    let hadamard = (0..4096).map(sign);
     close(whole(&dense(64, 64, hadamard.collect()), &[64], 64), 24.0, 2e-7);
     let one = (0..600).map(|i| if i == 77 { -7.0 } else { 0.0 }).collect();
     close(whole(&dense(30, 20, one), &[30], 20), 7.0, 1e-12);
@@ -225,6 +226,42 @@ fn the_spectrum_is_close_for_larger_images() {
         };
         close(conv::spectrum(&op, op.weight.exact(), 0.0), conv::norm(&op), slack);
     }
+}
+
+/// A lower bound on the norm of a map of one input, by power iteration.
+fn power_iteration(op: &Affine, len: usize, out: usize, steps: usize) -> f64 {
+    let mut x = entries(len, 1);
+    let mut best = 0.0_f64;
+    for _ in 0..steps {
+        let size = x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        x.iter_mut().for_each(|x| *x /= size);
+        let mut y = vec![0.0; out];
+        op.linear(Weights::exact, 1, &[&x], &mut y, &mut Vec::new());
+        best = best.max(y.iter().map(|y| y * y).sum::<f64>().sqrt());
+        x.fill(0.0);
+        op.adjoint(Weights::exact, 1, &y, &mut [&mut x], &mut Vec::new());
+    }
+    best
+}
+
+#[test]
+fn layers_of_shipped_networks_are_bounded_tightly() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut seen = [0, 0];
+    for name in ["mnist-mlp-noise25", "mnist-cnn-plain", "mnist-cnn-ibp0.3", "cifar-resnet20-noise25"] {
+        let path = folder.join(format!("{name}.onnx"));
+        let graph = crate::onnx::load(path, &crate::onnx::LoadOptions::default()).expect("a network");
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let Op::Affine(op @ (Affine::Dense(_) | Affine::Conv(_))) = &node.op else { continue };
+            let (len, out) = (graph.len(node.inputs[0]), graph.len(i + 1));
+            let dense = matches!(op, Affine::Dense(_));
+            seen[usize::from(dense)] += 1;
+            let norm = power_iteration(op, len, out, if dense { 300 } else { 60 });
+            let bound = whole(op, &[len], out);
+            close(bound, norm, if dense { 1e-6 } else { 0.08 });
+        }
+    }
+    assert!(seen[0] >= 20 && seen[1] >= 8, "{seen:?}");
 }
 
 fn graph(len: usize, nodes: Vec<(Op, Vec<usize>)>) -> Graph {

@@ -54,7 +54,7 @@ fn smoothing_uses_a_constant_and_pays_for_rounding() {
     let (_, lattice) = smooth("lattice", &["2.5", "--map", "softmax:1", "--noise", "lattice"]);
     for ((own, bound), lattice) in own.iter().zip(&bound).zip(&lattice) {
         let rule = |record: &Value, key: &str| {
-            let aware = &record["rule"]["aware"];
+            let aware = &record["outcome"]["candidate"]["rule"]["aware"];
             aware[key].as_f64().unwrap_or_else(|| panic!("{key} in {record}"))
         };
         assert_eq!(rule(own, "logits"), 2.5);
@@ -68,7 +68,8 @@ fn smoothing_uses_a_constant_and_pays_for_rounding() {
         assert!(moved > 2.5 * 28.0 / 510.0 && moved < 2.5 * 28.0 / 510.0 + 0.01, "{moved}");
         assert!(own["radius"].as_f64() >= bound["radius"].as_f64());
     }
-    assert_ne!(own[0]["rule"], own[1]["rule"]);
+    let candidate = |record: &Value| record["outcome"]["candidate"].clone();
+    assert_ne!(candidate(&own[0]), candidate(&own[1]));
     let (_, all) = smooth("auto", &["auto"]);
     assert_eq!(all.len(), 3);
     assert_eq!(smooth("part", &["auto", "--skip", "2"]).1, [all[0].clone(), all[2].clone()]);
