@@ -27,6 +27,7 @@
 //! | [`onnx`] | `.onnx` files to graphs and back |
 //! | [`exec`] | batched inference in f32 |
 //! | [`bounds`] | sound bounds in f64 |
+//! | [`lipschitz`] | Lipschitz constants of networks, and the error of an f32 evaluation |
 //! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
 //! | [`tightness`] | how tight interval bounds are, and why |
 //! | [`data`] | images and labels |
@@ -37,6 +38,7 @@ pub mod data;
 pub mod exec;
 pub mod graph;
 pub mod kernels;
+pub mod lipschitz;
 pub mod onnx;
 pub mod ops;
 pub mod report;

@@ -10,6 +10,8 @@ mod bounds;
 mod functions;
 #[path = "properties/inference.rs"]
 mod inference;
+#[path = "properties/lipschitz.rs"]
+mod lipschitz;
 #[path = "properties/networks.rs"]
 mod networks;
 #[path = "properties/tightness.rs"]

@@ -4,6 +4,7 @@
 //! with the weights as the model gives them: every rounding error on the way
 //! is bounded and added outward ([`rounding`]).
 
+pub(crate) mod directed;
 mod input;
 mod interval;
 mod margin;

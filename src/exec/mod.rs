@@ -3,4 +3,5 @@
 mod fuse;
 mod plan;
 
+pub(crate) use fuse::{Fused, fuse};
 pub use plan::{Plan, Workspace};

@@ -30,7 +30,7 @@ impl Plan {
     /// Compiles a graph.
     #[must_use]
     pub fn new(graph: &Graph) -> Self {
-        let graph = fuse(graph);
+        let graph = fuse(graph).graph;
         let last_uses = graph.last_uses();
         let mut sizes = vec![graph.input_len()];
         let mut buffers = vec![0];

@@ -43,6 +43,12 @@ pub trait Function: Debug + Send + Sync {
         None
     }
 
+    /// A Lipschitz constant of the function, rounded up; `None` where there is
+    /// none on the whole line, or none is known.
+    fn lipschitz(&self) -> Option<f64> {
+        None
+    }
+
     /// Number of constants the function holds per network.
     fn parameters(&self) -> usize {
         0

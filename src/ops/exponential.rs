@@ -33,6 +33,9 @@ impl Function for Sigmoid {
     fn image(&self) -> (f64, f64) {
         (0.0, 1.0)
     }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(0.25)
+    }
 }
 
 /// Both branches keep a small relative error.
@@ -55,6 +58,9 @@ impl Function for Tanh {
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
     }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
+    }
 }
 
 /// `ln(1 + e^x)`.
@@ -70,6 +76,9 @@ impl Function for Softplus {
     }
     fn image(&self) -> (f64, f64) {
         (0.0, f64::INFINITY)
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
     }
 }
 
@@ -96,6 +105,10 @@ impl Function for Elu {
     fn parameters(&self) -> usize {
         2
     }
+    fn lipschitz(&self) -> Option<f64> {
+        // Up to rounding: three products at most.
+        Some(self.gamma.abs() * self.alpha.abs().max(1.0) * (1.0 + ELEMENTARY))
+    }
 }
 
 /// The error function.
@@ -111,6 +124,10 @@ impl Function for Erf {
     }
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        // 2 / sqrt(pi), at 0.
+        Some(std::f64::consts::FRAC_2_SQRT_PI.next_up())
     }
 }
 
@@ -140,6 +157,10 @@ impl Function for Gelu {
     fn image(&self) -> (f64, f64) {
         (GELU_LEAST, f64::INFINITY)
     }
+    fn lipschitz(&self) -> Option<f64> {
+        // Phi(x) + x phi(x) is greatest at sqrt(2): 1.128904145...
+        Some(1.128_904_2)
+    }
 }
 
 /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, the approximation that some
@@ -166,6 +187,10 @@ impl Function for GeluTanh {
     }
     fn image(&self) -> (f64, f64) {
         (GELU_TANH_LEAST, f64::INFINITY)
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        // The slope is greatest near 1.4185: 1.128993068...
+        Some(1.128_994)
     }
 }
 

@@ -26,6 +26,9 @@ impl Function for Relu {
             *x = if *x < 0.0 { 0.0 } else { *x };
         }
     }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
+    }
 }
 
 /// `x` for `x >= 0`, else `slope * x`; the slope may differ per entry
@@ -51,6 +54,13 @@ impl Function for LeakyRelu {
     }
     fn parameters(&self) -> usize {
         self.slope.values().exact().len()
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        let slope = self.slope.values();
+        let steepest =
+            slope.absolute().iter().fold(1.0, |m: f64, &s| if s > m || s.is_nan() { s } else { m });
+        let error = slope.relative_error();
+        Some(if error == 0.0 { steepest } else { steepest * (1.0 + 2.0 * error + 4.0 * f64::EPSILON) })
     }
 }
 
@@ -80,6 +90,9 @@ impl Function for Clip {
     fn parameters(&self) -> usize {
         [&self.low, &self.high].iter().filter(|p| p.at(0).is_finite()).map(|p| p.values().exact().len()).sum()
     }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
+    }
 }
 
 /// `|x|`.
@@ -101,6 +114,9 @@ impl Function for Abs {
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         (lower < 0.0 && upper > 0.0).then_some((0.0, 0.0))
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
     }
 }
 
@@ -141,5 +157,9 @@ impl Function for HardSwish {
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         // Falls from -3 to -3/2, where it is -3/8, and rises from there on.
         (lower < -1.5 && upper > -1.5).then_some((-0.375, -0.375))
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        // The slope x/3 + 1/2 at x = 3.
+        Some(1.5)
     }
 }

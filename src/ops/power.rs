@@ -88,6 +88,9 @@ impl Function for Pow {
     fn parameters(&self) -> usize {
         1
     }
+    fn lipschitz(&self) -> Option<f64> {
+        (self.exponent == 1.0).then_some(1.0)
+    }
 }
 
 /// Bounds on the extrema of a unit wave with maxima at `peak + 2 pi k` that
@@ -125,6 +128,9 @@ impl Function for Sin {
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
     }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
+    }
 }
 
 /// Cosine.
@@ -143,5 +149,8 @@ impl Function for Cos {
     }
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
     }
 }

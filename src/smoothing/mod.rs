@@ -37,8 +37,9 @@ pub mod procedure;
 pub mod quantity;
 pub mod radius;
 pub mod regression;
-mod rounding;
 pub mod sampler;
 pub mod simplex;
 pub mod statistics;
 pub mod stream;
+
+use crate::bounds::directed as rounding;

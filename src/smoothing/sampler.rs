@@ -8,8 +8,11 @@ use thiserror::Error;
 
 use super::noise::{Gaussian, Laplace, Lattice, LatticeError, Noise, Uniform};
 use super::procedure::Threat;
+use super::radius::Lipschitz;
+use super::rounding::{add_up, div_up, mul_up, sqrt_up};
 use super::stream::InputStreams;
 use crate::exec::Plan;
+use crate::lipschitz::EvaluationError;
 
 /// How noise is drawn.
 #[derive(Debug)]
@@ -57,6 +60,26 @@ impl Drawing {
         match self {
             Self::Ordinary(_) => 0.0,
             Self::Lattice(lattice) => lattice.charge(len),
+        }
+    }
+
+    /// Bound on the mean l2 distance between the logits that are sampled at `x`
+    /// and the exact ones of the network under real Gaussian noise, for logits
+    /// with this Lipschitz constant; infinite where there is none.
+    ///
+    /// The lattice mode rounds each entry to the grid, hence by 1/510 at most,
+    /// which moves the logits by their constant times that; its clipping does
+    /// not expand and keeps the constant.
+    #[must_use]
+    pub fn evaluation_error(&self, x: &[f32], logits: Lipschitz, evaluation: &EvaluationError) -> f64 {
+        match self {
+            Self::Ordinary(Threat::Gaussian(sigma)) => evaluation.mean(x, sigma.get(), 0.0),
+            Self::Ordinary(_) => f64::INFINITY,
+            Self::Lattice(lattice) => {
+                let moved = div_up(sqrt_up(x.len() as f64), 510.0);
+                let evaluated = evaluation.mean(x, lattice.sigma().get(), moved);
+                add_up(evaluated, mul_up(logits.get(), moved))
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything that must pass before a change lands.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Name and arguments of every step, run in order by cargo.
@@ -22,14 +23,73 @@ const STEPS: [(&str, &[&str]); 6] = [
 pub(crate) fn run(root: &Path) -> Result<String, Box<dyn Error>> {
     let begin = Instant::now();
     for (name, arguments) in STEPS {
-        let start = Instant::now();
-        eprintln!("== {name}: cargo {}", arguments.join(" "));
-        let mut cargo = Command::new(env!("CARGO"));
-        let status = cargo.args(arguments).current_dir(root).env("RUSTDOCFLAGS", "-D warnings").status()?;
-        if !status.success() {
-            return Err(format!("{name} failed").into());
-        }
-        eprintln!("== {name}: passed in {:.0} s", start.elapsed().as_secs_f64());
+        step(root, name, arguments)?;
     }
+    lapack(root)?;
     Ok(format!("all passed in {:.0} s", begin.elapsed().as_secs_f64()))
+}
+
+fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    eprintln!("== {name}: cargo {}", arguments.join(" "));
+    let mut cargo = Command::new(env!("CARGO"));
+    let status = cargo.args(arguments).current_dir(root).env("RUSTDOCFLAGS", "-D warnings").status()?;
+    if !status.success() {
+        return Err(format!("{name} failed").into());
+    }
+    eprintln!("== {name}: passed in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Tests what feature `lapack` adds, where `libopenblas` is there or can be installed.
+fn lapack(root: &Path) -> Result<(), Box<dyn Error>> {
+    let name = "singular values by LAPACK";
+    if !links_openblas() {
+        if let Err(reason) = install_openblas() {
+            eprintln!("== {name}: SKIPPED: no OpenBLAS to link with, and {reason}; install libopenblas-dev");
+            return Ok(());
+        }
+        if !links_openblas() {
+            return Err("libopenblas-dev is installed, but nothing links with -lopenblas".into());
+        }
+    }
+    let lints = ["clippy", "-p", "tightrope", "--lib", "--tests", "--features", "lapack", "--locked"];
+    step(root, "lints with LAPACK", &[&lints[..], &["--", "-D", "warnings"]].concat())?;
+    step(root, name, &["test", "-p", "tightrope", "--lib", "--features", "lapack", "--locked", "lipschitz"])
+}
+
+/// Whether the C compiler, which also links Rust, finds the library.
+fn links_openblas() -> bool {
+    let compiler = ["-x", "c", "-", "-lopenblas", "-o", "/dev/null"];
+    let started = Command::new("cc").args(compiler).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let Ok(mut child) = started else { return false };
+    let written =
+        child.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"int main(void){return 0;}").is_ok());
+    written && child.wait().is_ok_and(|status| status.success())
+}
+
+/// By apt-get, as root or with a sudo that asks for nothing.
+fn install_openblas() -> Result<(), String> {
+    let succeeds = |program: &str, arguments: &[&str]| {
+        let quiet =
+            Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        quiet.is_ok_and(|status| status.success())
+    };
+    if !succeeds("apt-get", &["--version"]) {
+        return Err("there is no apt-get".into());
+    }
+    let user = Command::new("id").arg("-u").output().map_err(|e| format!("the user is not known: {e}"))?;
+    let sudo: &[&str] = match user.stdout.trim_ascii() {
+        b"0" => &[],
+        _ if succeeds("sudo", &["-n", "true"]) => &["sudo", "-n"],
+        _ => return Err("neither root nor a sudo without password".into()),
+    };
+    for arguments in [&["apt-get", "update"][..], &["apt-get", "install", "-y", "libopenblas-dev"]] {
+        let line = [sudo, arguments].concat();
+        eprintln!("== {}", line.join(" "));
+        if !succeeds(line[0], &line[1..]) {
+            return Err(format!("`{}` failed", line.join(" ")));
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod certify;
 mod curve;
 mod input;
 mod inspect;
+mod lipschitz;
 mod merge;
 mod output;
 mod picture;
@@ -44,6 +45,8 @@ enum Command {
     /// linear network that --mask chooses, so the figure is a diagnostic and
     /// not a bound.
     Tightness(tightness::Args),
+    /// Bound the l2 Lipschitz constant of networks, layer by layer.
+    Lipschitz(lipschitz::Args),
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Curve(args) => curve::run(&args),
         Command::Tightness(args) => tightness::run(&args),
+        Command::Lipschitz(args) => lipschitz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

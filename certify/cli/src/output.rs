@@ -121,6 +121,18 @@ pub(crate) fn down(x: f64) -> String {
     if scaled.is_finite() { format!("{scaled:.4}") } else { format!("{x:.3e}") }
 }
 
+/// `x >= 0` with four decimals, rounded up.
+pub(crate) fn up(x: f64) -> String {
+    if x < 1e9 {
+        let ceiling = (x * 1e4).ceil();
+        // The product was rounded; the fused one has the exact sign.
+        let ceiling = if x.mul_add(1e4, -ceiling) > 0.0 { ceiling + 1.0 } else { ceiling };
+        return format!("{:.4}", ceiling / 1e4);
+    }
+    // More than what rounding to four digits can take off.
+    format!("{:.3e}", x * 1.0006)
+}
+
 /// A share in percent, rounded down to one decimal.
 pub(crate) fn percent(part: usize, whole: usize) -> String {
     let tenths = 1000 * part / whole.max(1);

@@ -18,6 +18,7 @@ use tightrope::smoothing::simplex::SimplexMap;
 use tightrope::smoothing::stream::InputStreams;
 
 use crate::input::{InputArgs, Inputs};
+use crate::lipschitz::{self, Logits};
 use crate::output::{self, Failure, Result};
 
 /// Samples asked for at once; does not influence any result.
@@ -55,6 +56,11 @@ pub(crate) struct Args {
     /// Simplex map: auto, hardmax, softmax:T or sparsemax:T.
     #[arg(long, default_value = "auto")]
     map: String,
+    /// Lipschitz constant of the logits (l2, after --mean and --std): auto for
+    /// what `tightrope lipschitz` finds, or a number that you vouch for. Adds
+    /// the radius rule that uses it, charged for the rounding of the evaluation.
+    #[arg(long, value_name = "auto|L", allow_hyphen_values = true)]
+    lipschitz: Option<lipschitz::Asked>,
     /// Confidence bound [default: Clopper-Pearson for hardmax, else Bernstein].
     #[arg(long, value_enum)]
     bound: Option<BoundName>,
@@ -218,6 +224,7 @@ struct Job {
     drawing: Drawing,
     alpha: Alpha,
     candidates: Vec<Candidate>,
+    logits: Option<Logits>,
     stopping: Stopping,
     header: Value,
 }
@@ -255,6 +262,7 @@ impl Job {
             "n0": args.n0,
             "alpha": alpha,
             "map": args.map,
+            "lipschitz": args.lipschitz.map(lipschitz::Asked::header),
             "bound": args.bound.map(|b| format!("{b:?}")),
             "rule": args.rule.map(|r| format!("{r:?}")),
             "radius": args.radius,
@@ -268,6 +276,7 @@ impl Job {
             drawing: Drawing::new(threat, args.noise == NoiseName::Lattice).context("--sigma")?,
             alpha: Alpha::new(alpha).context("--alpha")?,
             candidates: candidates(args, threat)?,
+            logits: args.lipschitz.map(|asked| Logits::new(asked, &inputs.graph, threat)).transpose()?,
             stopping,
             header,
         })
@@ -335,7 +344,13 @@ impl Job {
             batch: BATCH,
             randomized: Some(streams.randomized_clopper_pearson()),
         };
-        let selected = Selection::run(setup, &self.candidates, args.n, &mut sample);
+        let with_logits = self
+            .logits
+            .as_ref()
+            .map(|logits| logits.candidates(&self.candidates, args.map != "auto", &self.drawing, image));
+        let with_logits = with_logits.transpose()?;
+        let candidates = with_logits.as_ref().unwrap_or(&self.candidates);
+        let selected = Selection::run(setup, candidates, args.n, &mut sample);
         let outcome = selected.and_then(|s| Estimation::new(s).run(self.stopping, &mut sample));
         if output::interrupted() && outcome.is_err() {
             return Err(Failure::interrupted(args.out.as_deref()));

@@ -7,6 +7,7 @@ use super::Bound;
 use crate::smoothing::noise::Norm;
 use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, Scale, UpperBound};
 use crate::smoothing::radius::{self, Lipschitz};
+use crate::smoothing::rounding::{add_up, mul_up};
 use crate::smoothing::simplex::{SimplexMap, Temperature};
 
 /// Noise, and with it the perturbations that are certified against.
@@ -53,7 +54,8 @@ pub enum RadiusRule {
     Aware {
         /// The constant of the logit map.
         logits: Lipschitz,
-        /// How far an evaluated score may be from the exact one.
+        /// How far evaluated logits may be from exact ones: bound on the l2 distance, in the mean over
+        /// the noise. A score is off by at most the map's constant times that.
         evaluation_error: f64,
     },
 }
@@ -128,23 +130,30 @@ impl Candidate {
     }
 
     /// What `auto` tries: hardmax with Clopper-Pearson, one- and two-sided, first, so that it wins ties;
-    /// then softmax and sparsemax with Bernstein over a grid of temperatures; Lipschitz-aware where a
-    /// constant of the logits is given.
+    /// then softmax and sparsemax with Bernstein over a grid of temperatures, two-sided, and also
+    /// Lipschitz-aware where a constant of the logits and their evaluation error are given. Both,
+    /// because the two-sided radius needs no charge for the evaluation.
     #[must_use]
     pub fn auto(logits: Option<(Lipschitz, f64)>) -> Vec<Self> {
         let hardmax = |rule| Self { map: SimplexMap::Hardmax, bound: Bound::ClopperPearson, rule };
         let mut candidates = vec![hardmax(RadiusRule::OneSided), hardmax(RadiusRule::TwoSided)];
-        let rule = logits.map_or(RadiusRule::TwoSided, |(logits, evaluation_error)| RadiusRule::Aware {
-            logits,
-            evaluation_error,
-        });
         for t in [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0] {
             let Ok(t) = Temperature::new(t) else { continue };
             for map in [SimplexMap::Softmax(t), SimplexMap::Sparsemax(t)] {
-                candidates.push(Self { map, bound: Bound::Bernstein, rule });
+                let two_sided = Self { map, bound: Bound::Bernstein, rule: RadiusRule::TwoSided };
+                candidates.push(two_sided);
+                candidates.extend(logits.and_then(|(constant, error)| two_sided.aware(constant, error).ok()));
             }
         }
         candidates
+    }
+
+    /// The same map and bound with the Lipschitz-aware rule.
+    ///
+    /// # Errors
+    /// [`CandidateError`] for hardmax, or an error that is not finite.
+    pub fn aware(self, logits: Lipschitz, evaluation_error: f64) -> Result<Self, CandidateError> {
+        Self::new(self.map, self.bound, RadiusRule::Aware { logits, evaluation_error })
     }
 
     /// The map.
@@ -174,8 +183,8 @@ impl Candidate {
             if self.map == SimplexMap::Hardmax {
                 return Err(CandidateError::NotLipschitz { map: self.map });
             }
-            if !(0.0..=1.0).contains(&evaluation_error) {
-                let (quantity, accepted) = ("the evaluation error", "a number between 0 and 1");
+            if !(evaluation_error >= 0.0 && evaluation_error.is_finite()) {
+                let (quantity, accepted) = ("the evaluation error", "a finite number of at least 0");
                 return Err(OutOfRange { quantity, found: evaluation_error, accepted }.into());
             }
         }
@@ -216,10 +225,12 @@ impl Candidate {
             (RadiusRule::TwoSided, Threat::Gaussian(sigma)) => radius::two_sided(sigma, p1, p2),
             (RadiusRule::Aware { logits, evaluation_error }, Threat::Gaussian(sigma)) => {
                 let score = self.score_lipschitz(logits, classes).ok()?;
-                let aware = radius::aware(sigma, p1, p2, score, evaluation_error);
+                // Of one score; it also covers the rounding of the map itself in f64.
+                let of_score = add_up(mul_up(self.map.score_lipschitz(classes)?, evaluation_error), 1e-9);
+                let aware = radius::aware(sigma, p1, p2, score, of_score);
                 // The margin radius holds under the same bounds, and wins for some maps.
                 let vector = logits.then(self.map.vector_lipschitz()?).ok()?;
-                let (p1, p2) = (p1.charged(evaluation_error), p2.charged(evaluation_error));
+                let (p1, p2) = (p1.charged(of_score), p2.charged(of_score));
                 Radius::larger(aware, radius::margin(sigma, p1, p2, Some(vector)))
             }
             _ => None,

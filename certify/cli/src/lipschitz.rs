@@ -1,0 +1,167 @@
+//! `tightrope lipschitz`, and the constants that `tightrope smooth` uses.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::anyhow;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use tightrope::graph::Graph;
+use tightrope::lipschitz::{EvaluationError, Network, NodeReport, Report};
+use tightrope::onnx::{LoadOptions, load};
+use tightrope::smoothing::procedure::{Candidate, Threat};
+use tightrope::smoothing::radius::Lipschitz;
+use tightrope::smoothing::sampler::Drawing;
+
+use crate::args::Shape;
+use crate::output::{self, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// ONNX networks, plain or gzipped.
+    #[arg(required = true)]
+    model: Vec<PathBuf>,
+    /// Mean to subtract from pixels before the network: one, or one per channel.
+    #[arg(long, value_delimiter = ',', requires = "std", allow_hyphen_values = true)]
+    mean: Vec<f64>,
+    /// Standard deviation to divide by after --mean: one, or one per channel.
+    #[arg(long, value_delimiter = ',', requires = "mean")]
+    std: Vec<f64>,
+    /// Shape of one input, for networks that leave it open: 1,3,224,224.
+    #[arg(long)]
+    input_shape: Option<Shape>,
+    /// Print one JSON object (a line) for each network instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    for (i, model) in args.model.iter().enumerate() {
+        let mut graph = load(model, &LoadOptions { input_shape: args.input_shape.clone().map(|s| s.0) })?;
+        if !args.mean.is_empty() {
+            graph = graph.normalized(&args.mean, &args.std)?;
+        }
+        let report = tightrope::lipschitz::network(&graph);
+        if args.json {
+            let mut object = serde_json::to_value(&report)?;
+            object["model"] = json!(model.display().to_string());
+            object["norm"] = json!("l2 to l2");
+            output::print(&object.to_string())?;
+        } else {
+            let gap = if i == 0 { "" } else { "\n" };
+            output::print(&format!("{gap}{}", text(model, &report)))?;
+        }
+    }
+    Ok(())
+}
+
+fn text(model: &Path, report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(["node", "operator", "shape", "norm", "constant"]);
+    let number = |x: Option<f64>| x.map_or_else(|| "none".into(), output::up);
+    for NodeReport { name, origin, shape, norm, constant } in &report.nodes {
+        let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
+        table.add_row([name.clone(), origin.clone(), axes.join(" x "), number(*norm), number(*constant)]);
+    }
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let name = model.file_stem().unwrap_or_default().to_string_lossy();
+    let total = match (report.total, &report.obstacle) {
+        (Some(total), _) => {
+            format!("Lipschitz constant at most {} (l2 to l2, an upper bound)", output::up(total))
+        }
+        (None, Some(node)) => format!("no Lipschitz constant: none is known for the node {node}"),
+        (None, None) => "no Lipschitz constant".into(),
+    };
+    format!("{name}\n\n{table}\n\n{total}")
+}
+
+/// The value of `smooth --lipschitz`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    /// The bound of this toolkit.
+    Auto,
+    /// The user's own.
+    Constant(Lipschitz),
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a Lipschitz constant; give auto, or a number from 1e-100 to 1e100 such as 2.5"
+            )
+        };
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let constant = text.parse().map_err(|_| wrong())?;
+        Lipschitz::new(constant).map(Self::Constant).map_err(|_| wrong())
+    }
+}
+
+impl Asked {
+    /// For the first line of a run file.
+    pub(crate) fn header(self) -> Value {
+        match self {
+            Self::Auto => json!("auto"),
+            Self::Constant(constant) => json!(constant.get()),
+        }
+    }
+}
+
+/// What a run knows of its network's logits.
+pub(crate) struct Logits {
+    constant: Lipschitz,
+    error: EvaluationError,
+}
+
+impl Logits {
+    /// Bounds the network; refuses what cannot be used.
+    pub(crate) fn new(asked: Asked, graph: &Graph, threat: Threat) -> Result<Self> {
+        if !matches!(threat, Threat::Gaussian(_)) {
+            return Err(anyhow!("--lipschitz with {threat:?}; accepted: Gaussian noise, or lattice").into());
+        }
+        let network = Network::new(graph);
+        let report = network.report();
+        let (Some(total), Some(error)) = (report.total, network.evaluation_error()) else {
+            let node = report.obstacle.unwrap_or_else(|| "the output".into());
+            return Err(anyhow!(
+                "--lipschitz: no Lipschitz constant is known for the node {node}, and without one neither \
+                 the logits nor the rounding of their evaluation can be bounded; accepted: networks for \
+                 which `tightrope lipschitz` finds a constant"
+            )
+            .into());
+        };
+        let constant = match asked {
+            // A network that is constant has any positive number.
+            Asked::Auto => Lipschitz::new(total.max(1e-100))?,
+            Asked::Constant(constant) => constant,
+        };
+        Ok(Self { constant, error })
+    }
+
+    /// The candidates of one input: of each one with a map that has slopes also
+    /// the Lipschitz-aware form, or that alone if a map was named.
+    pub(crate) fn candidates(
+        &self,
+        candidates: &[Candidate],
+        named: bool,
+        drawing: &Drawing,
+        image: &[f32],
+    ) -> Result<Vec<Candidate>> {
+        let error = drawing.evaluation_error(image, self.constant, &self.error);
+        let mut all = if named { Vec::new() } else { candidates.to_vec() };
+        for candidate in candidates {
+            match candidate.aware(self.constant, error) {
+                Ok(aware) => all.push(aware),
+                Err(error) if named => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        Ok(all)
+    }
+}
