@@ -234,7 +234,9 @@ fn power_iteration(op: &Affine, len: usize, out: usize, steps: usize) -> f64 {
     let mut best = 0.0_f64;
     for _ in 0..steps {
         let size = x.iter().map(|x| x * x).sum::<f64>().sqrt();
-        x.iter_mut().for_each(|x| *x /= size);
+        for x in &mut x {
+            *x /= size;
+        }
         let mut y = vec![0.0; out];
         op.linear(Weights::exact, 1, &[&x], &mut y, &mut Vec::new());
         best = best.max(y.iter().map(|y| y * y).sum::<f64>().sqrt());

@@ -44,12 +44,12 @@ fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<(), Box<dyn Error
 /// Tests what feature `lapack` adds, where `libopenblas` is there or can be installed.
 fn lapack(root: &Path) -> Result<(), Box<dyn Error>> {
     let name = "singular values by LAPACK";
-    if !links_openblas() {
+    if !links_openblas(root) {
         if let Err(reason) = install_openblas() {
             eprintln!("== {name}: SKIPPED: no OpenBLAS to link with, and {reason}; install libopenblas-dev");
             return Ok(());
         }
-        if !links_openblas() {
+        if !links_openblas(root) {
             return Err("libopenblas-dev is installed, but nothing links with -lopenblas".into());
         }
     }
@@ -59,9 +59,10 @@ fn lapack(root: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Whether the C compiler, which also links Rust, finds the library.
-fn links_openblas() -> bool {
-    let compiler = ["-x", "c", "-", "-lopenblas", "-o", "/dev/null"];
-    let started = Command::new("cc").args(compiler).stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
+fn links_openblas(root: &Path) -> bool {
+    let mut compiler = Command::new("cc");
+    compiler.args(["-x", "c", "-", "-lopenblas", "-o"]).arg(root.join("target/openblas-probe"));
+    let started = compiler.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = started else { return false };
     let written =
         child.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"int main(void){return 0;}").is_ok());
