@@ -6,13 +6,13 @@
 //!
 //! ```no_run
 //! use ndarray::Array2;
-//! use tightrope::bounds::{IbpMargins, InputBox};
+//! use tightrope::bounds::{InputBox, MarginBounds, Method};
 //! use tightrope::onnx::{LoadOptions, load};
 //!
 //! let graph = load("models/mnist-cnn-ibp0.1.onnx", &LoadOptions::default())?;
 //! let images = Array2::<f32>::zeros((1, graph.input_len()));
 //! let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0)))?;
-//! let margins = IbpMargins::new(&graph).bound(&boxes, &[7]);
+//! let margins = MarginBounds::new(&graph, Method::Ibp).bound(&boxes, &[7]);
 //! println!("certified: {}", margins.certified(0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -30,9 +30,11 @@
 //! | [`lipschitz`] | Lipschitz constants of networks, and the error of an f32 evaluation |
 //! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
 //! | [`tightness`] | how tight interval bounds are, and why |
+//! | [`attack`] | gradient search for counterexamples |
 //! | [`data`] | images and labels |
 //! | [`report`] | records, run files, summaries |
 
+pub mod attack;
 pub mod bounds;
 pub mod data;
 pub mod exec;

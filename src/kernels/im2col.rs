@@ -1,6 +1,11 @@
 //! The sliding window of a 2-D convolution, as a matrix and back.
 
-use super::Scalar;
+use std::ops::Range;
+
+use super::{Scalar, is_zero};
+
+/// A rectangle of output positions: rows and columns.
+pub type Part = [Range<usize>; 2];
 
 /// Geometry of a window that slides over an image of `height x width`.
 /// A 1-D convolution has height 1.
@@ -49,13 +54,23 @@ impl Window2d {
 
     /// The output positions along one axis whose tap number `tap` falls inside
     /// the image, and the coordinate that the first of them reads.
-    fn inside(&self, axis: usize, tap: usize) -> (std::ops::Range<usize>, usize) {
+    fn inside(&self, axis: usize, tap: usize) -> (Range<usize>, usize) {
         let offset = tap * self.dilation[axis];
         let (stride, pad, size) = (self.stride[axis], self.pad[axis], self.image[axis]);
         // Position o reads coordinate o * stride + offset - pad.
         let first = pad.saturating_sub(offset).div_ceil(stride);
         let end = (size + pad).saturating_sub(offset).div_ceil(stride).min(self.out[axis]);
         (first..end.max(first), (first * stride + offset).saturating_sub(pad))
+    }
+
+    /// The taps along one axis that fall inside the image at output position
+    /// `o`, and the coordinate that the first of them reads.
+    fn taps_inside(&self, axis: usize, o: usize) -> (Range<usize>, usize) {
+        let (dilation, pad, start) = (self.dilation[axis], self.pad[axis], o * self.stride[axis]);
+        // Tap t reads coordinate start + t * dilation - pad.
+        let first = pad.saturating_sub(start).div_ceil(dilation);
+        let end = (self.image[axis] + pad).saturating_sub(start).div_ceil(dilation).min(self.kernel[axis]);
+        (first..end.max(first), (start + first * dilation).saturating_sub(pad))
     }
 
     /// Calls `each(column, pixel, count)` for every run of `count` output
@@ -82,6 +97,26 @@ impl Window2d {
         }
     }
 
+    /// The least rectangle of positions outside which `channels` outputs
+    /// (`positions` entries each) are zero; none if all are.
+    pub fn support<T: Scalar>(&self, outputs: &[T]) -> Option<Part> {
+        let mut part: Option<Part> = None;
+        for (line, y) in outputs.chunks_exact(self.out[1]).enumerate() {
+            if is_zero(y) {
+                continue;
+            }
+            let Some(first) = y.iter().position(|&y| y != T::zero()) else { continue };
+            let end = y.iter().rposition(|&y| y != T::zero()).unwrap_or(first) + 1;
+            let row = line % self.out[0];
+            let [rows, columns] = part.unwrap_or([row..row + 1, first..end]);
+            part = Some([
+                rows.start.min(row)..rows.end.max(row + 1),
+                columns.start.min(first)..columns.end.max(end),
+            ]);
+        }
+        part
+    }
+
     /// Unrolls `channels` images into a matrix of `channels * taps` rows and
     /// `positions` columns (row-major); padding reads as zero.
     pub fn im2col<T: Scalar>(&self, images: &[T], matrix: &mut [T]) {
@@ -101,17 +136,29 @@ impl Window2d {
         }
     }
 
-    /// The adjoint of [`Window2d::im2col`]: adds every entry of the matrix to
-    /// the pixel that it was read from.
-    pub fn col2im<T: Scalar>(&self, matrix: &[T], images: &mut [T]) {
-        let block = self.taps() * self.positions();
-        for (image, part) in images.chunks_exact_mut(self.pixels()).zip(matrix.chunks_exact(block)) {
-            self.runs(|column, pixel, count| {
-                let source = &part[column..column + count];
-                for (x, y) in image[pixel..].iter_mut().step_by(self.stride[1]).zip(source) {
-                    *x += *y;
+    /// The adjoint of [`Window2d::im2col`], for the positions of `part` only:
+    /// adds every entry of the matrix to the pixel that it was read from. The
+    /// matrix is transposed: one row of `channels * taps` entries for each
+    /// position.
+    pub fn col2im<T: Scalar>(&self, part: &Part, matrix: &[T], images: &mut [T]) {
+        let channels = images.len() / self.pixels().max(1);
+        let mut rows = matrix.chunks_exact(channels * self.taps());
+        for y in part[0].clone() {
+            let (taps_y, first_y) = self.taps_inside(0, y);
+            for (x, row) in part[1].clone().zip(&mut rows) {
+                let (taps_x, first_x) = self.taps_inside(1, x);
+                let patches = images.chunks_exact_mut(self.pixels()).zip(row.chunks_exact(self.taps()));
+                for (image, patch) in patches {
+                    for (step, ky) in taps_y.clone().enumerate() {
+                        let line =
+                            &mut image[(first_y + step * self.dilation[0]) * self.image[1] + first_x..];
+                        let source = &patch[ky * self.kernel[1]..][taps_x.clone()];
+                        for (x, y) in line.iter_mut().step_by(self.dilation[1]).zip(source) {
+                            *x += *y;
+                        }
+                    }
                 }
-            });
+            }
         }
     }
 }
@@ -157,6 +204,10 @@ mod tests {
         matrix
     }
 
+    fn transposed(matrix: &[f64], columns: usize) -> Vec<f64> {
+        (0..columns).flat_map(|j| matrix.iter().skip(j).step_by(columns)).copied().collect()
+    }
+
     proptest! {
         #[test]
         fn unrolling_follows_the_definition_and_its_adjoint(w in window()) {
@@ -169,9 +220,29 @@ mod tests {
             // <im2col(x), m> = <x, col2im(m)>; all integers, so exactly.
             let other: Vec<f64> = (0..2 * block).map(|i| (i * i % 11) as f64).collect();
             let mut back = vec![0.0; images.len()];
-            w.col2im(&other, &mut back);
+            w.col2im(&w.out.map(|n| 0..n), &transposed(&other, w.positions()), &mut back);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
             prop_assert_eq!(dot(&matrix, &other), dot(&images, &back));
+        }
+
+        #[test]
+        fn a_part_gives_what_zeros_around_it_give(w in window(), seed in 0..1000_usize) {
+            let range = |n: usize, seed: usize| seed % n..seed % n + 1 + (seed / 7) % (n - seed % n);
+            let part = [range(w.out[0], seed), range(w.out[1], seed / 3)];
+            let inside = |o: usize| {
+                part[0].contains(&(o / w.out[1])) && part[1].contains(&(o % w.out[1]))
+            };
+            let whole: Vec<f64> = (0..w.taps() * w.positions())
+                .map(|i| if inside(i % w.positions()) { (i % 13 + 1) as f64 } else { 0.0 })
+                .collect();
+            let few: Vec<f64> = whole.iter().copied().filter(|&x| x != 0.0).collect();
+            let (mut a, mut b) = (vec![0.0; w.pixels()], vec![0.0; w.pixels()]);
+            w.col2im(&w.out.map(|n| 0..n), &transposed(&whole, w.positions()), &mut a);
+            let size = part[0].len() * part[1].len();
+            w.col2im(&part, &transposed(&few, size), &mut b);
+            prop_assert_eq!(a, b);
+            prop_assert_eq!(w.support(&whole[..w.positions()]), Some(part));
+            prop_assert_eq!(w.support(&vec![0.0; w.positions()]), None);
         }
     }
 }

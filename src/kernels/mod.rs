@@ -11,7 +11,7 @@
 mod im2col;
 mod matmul;
 
-pub use im2col::Window2d;
+pub use im2col::{Part, Window2d};
 pub use matmul::{Matrix, matmul};
 
 use std::fmt::Debug;
@@ -28,6 +28,13 @@ pub trait Scalar: num_traits::Float + AddAssign + Sum + Debug + Default + Send +
     /// row-major with `b_stride` entries from row to row.
     #[doc(hidden)]
     fn blocked(out: &mut [Self], a: Matrix<Self>, b: &[Self], b_stride: usize);
+}
+
+/// Whether a tensor is zero all over, of either sign. Looks at all entries, so
+/// that the comparison runs over whole vectors.
+#[must_use]
+pub fn is_zero<T: Scalar>(entries: &[T]) -> bool {
+    entries.iter().fold(true, |zero, x| zero & (*x == T::zero()))
 }
 
 impl Scalar for f32 {

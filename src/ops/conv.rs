@@ -47,18 +47,38 @@ impl Conv {
         }
     }
 
-    /// `grad += W^T y`.
+    /// `grad += W^T y`, leaving out the positions around which `y` is zero:
+    /// backward passes start from single entries.
     fn convolve_back<T: Scalar>(&self, weight: &[T], y: &[T], grad: &mut [T], scratch: &mut Vec<T>) {
         let [ins, outs] = self.group_channels();
         let (w, positions) = (&self.window, self.window.positions());
         let taps = ins * w.taps();
         let images = y.chunks_exact(outs * positions).zip(grad.chunks_exact_mut(ins * w.pixels()));
         for (index, (y, grad)) in images.enumerate() {
+            let Some(part) = w.support(y) else { continue };
             let group = index % self.groups;
-            let kernel = Matrix::new(&weight[group * outs * taps..][..outs * taps], outs, taps);
-            scratch.resize(taps * positions, T::zero());
-            matmul(scratch, kernel.t(), Matrix::new(y, outs, positions), false);
-            w.col2im(scratch, grad);
+            let kernel = &weight[group * outs * taps..][..outs * taps];
+            let size = part[0].len() * part[1].len();
+            scratch.resize((taps + outs) * size, T::zero());
+            let (patches, few) = scratch.split_at_mut(taps * size);
+            let lines = y.chunks_exact(w.out[1]).enumerate();
+            let lines = lines.filter(|(line, _)| part[0].contains(&(line % w.out[0])));
+            for (few, (_, line)) in few.chunks_exact_mut(part[1].len()).zip(lines) {
+                few.copy_from_slice(&line[part[1].clone()]);
+            }
+            // A single entry picks one kernel; the others would add zeros.
+            let mut entries = few.iter().enumerate().filter(|(_, y)| **y != T::zero());
+            match (entries.next(), entries.next()) {
+                (Some((channel, &y)), None) if size == 1 => {
+                    let kernel = &kernel[channel * taps..][..taps];
+                    patches.iter_mut().zip(kernel).for_each(|(p, &k)| *p = y * k);
+                }
+                _ => {
+                    let y = Matrix::new(few, outs, size).t();
+                    matmul(patches, y, Matrix::new(kernel, outs, taps), false);
+                }
+            }
+            w.col2im(&part, patches, grad);
         }
     }
 

@@ -2,14 +2,15 @@
 
 use std::fmt::Debug;
 
+use super::relaxation::{self, Hint, Lines, Shape};
 use crate::kernels::Scalar;
 
 /// A function that is applied to every entry of a tensor.
 ///
 /// A new function implements `name` and `eval`; where it is not monotone also
-/// `turning`, where its `eval` rounds also `rounding`, where its values are
-/// bounded also `image`, and where it is piecewise linear also `slope`.
-/// Inference and interval bounds follow, with `slope` also tightness.
+/// `turning`, where its `eval` rounds also `rounding`, and where its values
+/// are bounded also `image`. Inference and interval bounds follow; linear
+/// bounds from `shapes` and `derivative`, tightness from `slope`.
 pub trait Function: Debug + Send + Sync {
     /// Name for tables and errors.
     fn name(&self) -> &'static str;
@@ -32,6 +33,20 @@ pub trait Function: Debug + Send + Sync {
 
     /// An interval that holds all values of the function, exactly.
     fn image(&self) -> (f64, f64) {
+        (f64::NEG_INFINITY, f64::INFINITY)
+    }
+
+    /// How the function bends, piece by piece from left to right: each piece
+    /// with its right end, the last with an end of at least `upper`; pieces
+    /// left of `lower` do no harm. The function must be continuous. Empty if
+    /// not known; then [`Function::lines`] are constants.
+    fn shapes(&self, _i: usize, _lower: f64, _upper: f64) -> Vec<(f64, Shape)> {
+        Vec::new()
+    }
+
+    /// Lower and upper bounds on the derivative at `x`, at a kink of that on
+    /// the side of `toward`. Of use only together with [`Function::shapes`].
+    fn derivative(&self, _i: usize, _x: f64, _toward: f64) -> (f64, f64) {
         (f64::NEG_INFINITY, f64::INFINITY)
     }
 
@@ -77,6 +92,15 @@ pub trait Function: Debug + Send + Sync {
         (if low.is_nan() { least } else { low }, if high.is_nan() { greatest } else { high })
     }
 
+    /// Lines below and above the function: for every real `x` in `[lower,
+    /// upper]`, `lines.lower <= f(x) <= lines.upper` at `x`, in exact
+    /// arithmetic. Constants from [`Function::range`] where that is all that is
+    /// known: for unbounded intervals, and NaN where the function may be
+    /// undefined.
+    fn lines(&self, i: usize, lower: f64, upper: f64, hint: Hint) -> Lines {
+        relaxation::lines(self, i, lower, upper, hint)
+    }
+
     /// Applies the function to tensors of `len` entries that fill `data`.
     /// Computed in `f64` and rounded once, so the same on every machine.
     fn apply32(&self, len: usize, data: &mut [f32]) {
@@ -106,3 +130,14 @@ fn apply<T: Scalar, F: Function + ?Sized>(function: &F, len: usize, data: &mut [
 pub(super) const ELEMENTARY: f64 = 8.0 * f64::EPSILON;
 /// Absolute error bound where results leave the normal range.
 pub(super) const TINY: f64 = 4.0 * f64::MIN_POSITIVE * f64::EPSILON;
+
+/// Bounds on a derivative from its value, computed by a few elementary
+/// functions and operations in a row.
+pub(super) fn near(slope: f64) -> (f64, f64) {
+    around(slope, ELEMENTARY * slope.abs() + TINY)
+}
+
+/// `slope - error` and `slope + error`, rounded outward.
+pub(super) fn around(slope: f64, error: f64) -> (f64, f64) {
+    ((slope - error).next_down(), (slope + error).next_up())
+}

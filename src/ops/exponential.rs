@@ -1,7 +1,7 @@
 //! Elementwise functions built on the exponential and the error function.
 
-use super::Function;
-use super::elementwise::{ELEMENTARY, TINY};
+use super::elementwise::{ELEMENTARY, TINY, around, near};
+use super::{Function, Shape};
 
 /// `e^x`.
 #[derive(Clone, Debug)]
@@ -16,6 +16,12 @@ impl Function for Exp {
     }
     fn image(&self) -> (f64, f64) {
         (0.0, f64::INFINITY)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(f64::INFINITY, Shape::Convex)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(libm::exp(x))
     }
 }
 
@@ -33,6 +39,12 @@ impl Function for Sigmoid {
     fn image(&self) -> (f64, f64) {
         (0.0, 1.0)
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        s_shaped()
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(sigmoid_slope(x))
+    }
     fn lipschitz(&self) -> Option<f64> {
         Some(0.25)
     }
@@ -42,6 +54,29 @@ impl Function for Sigmoid {
 fn sigmoid(x: f64) -> f64 {
     let e = libm::exp(-x.abs());
     if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// `sigmoid(x) (1 - sigmoid(x))`, with a small relative error.
+fn sigmoid_slope(x: f64) -> f64 {
+    let e = libm::exp(-x.abs());
+    e / ((1.0 + e) * (1.0 + e))
+}
+
+/// Convex up to 0, concave from there on.
+fn s_shaped() -> Vec<(f64, Shape)> {
+    vec![(0.0, Shape::Convex), (f64::INFINITY, Shape::Concave)]
+}
+
+/// Convex between the inflections `-at` and `at`, known within `error`; concave
+/// outside.
+fn hill(at: f64, error: f64) -> Vec<(f64, Shape)> {
+    vec![
+        (-at - error, Shape::Concave),
+        (-at + error, Shape::Unknown),
+        (at - error, Shape::Convex),
+        (at + error, Shape::Unknown),
+        (f64::INFINITY, Shape::Concave),
+    ]
 }
 
 /// Hyperbolic tangent.
@@ -57,6 +92,13 @@ impl Function for Tanh {
     }
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        s_shaped()
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        // `tanh x = 2 sigmoid(2 x) - 1`.
+        near(4.0 * sigmoid_slope(2.0 * x))
     }
     fn lipschitz(&self) -> Option<f64> {
         Some(1.0)
@@ -76,6 +118,12 @@ impl Function for Softplus {
     }
     fn image(&self) -> (f64, f64) {
         (0.0, f64::INFINITY)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(f64::INFINITY, Shape::Convex)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(sigmoid(x))
     }
     fn lipschitz(&self) -> Option<f64> {
         Some(1.0)
@@ -105,6 +153,14 @@ impl Function for Elu {
     fn parameters(&self) -> usize {
         2
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        let left = if self.gamma * self.alpha < 0.0 { Shape::Concave } else { Shape::Convex };
+        vec![(0.0, left), (f64::INFINITY, Shape::Straight)]
+    }
+    fn derivative(&self, _: usize, x: f64, toward: f64) -> (f64, f64) {
+        let left = x < 0.0 || (x == 0.0 && toward < 0.0);
+        if left { near(self.gamma * self.alpha * libm::exp(x)) } else { (self.gamma, self.gamma) }
+    }
     fn lipschitz(&self) -> Option<f64> {
         // Up to rounding: three products at most.
         Some(self.gamma.abs() * self.alpha.abs().max(1.0) * (1.0 + ELEMENTARY))
@@ -124,6 +180,14 @@ impl Function for Erf {
     }
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        s_shaped()
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        let slope = std::f64::consts::FRAC_2_SQRT_PI * libm::exp(-x * x);
+        // The rounding of the square.
+        around(slope, (ELEMENTARY + (x * x).min(1e3) * f64::EPSILON) * slope + TINY)
     }
     fn lipschitz(&self) -> Option<f64> {
         // 2 / sqrt(pi), at 0.
@@ -157,6 +221,18 @@ impl Function for Gelu {
     fn image(&self) -> (f64, f64) {
         (GELU_LEAST, f64::INFINITY)
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        // The second derivative is the density times `2 - x^2`.
+        hill(std::f64::consts::SQRT_2, 4.0 * f64::EPSILON)
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+        let below = 0.5 * libm::erfc(-x * FRAC_1_SQRT_2);
+        let density = 0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI * libm::exp(-0.5 * x * x);
+        // As for the values: relative errors grow with the square of `x`.
+        let relative = ELEMENTARY + (x * x).min(2e3) * 4.0 * f64::EPSILON;
+        around(below + x * density, relative * (below + (x * density).abs()) + TINY * (1.0 + x.abs()))
+    }
     fn lipschitz(&self) -> Option<f64> {
         // Phi(x) + x phi(x) is greatest at sqrt(2): 1.128904145...
         Some(1.128_904_2)
@@ -167,6 +243,9 @@ impl Function for Gelu {
 /// exporters write.
 #[derive(Clone, Debug)]
 pub struct GeluTanh;
+
+/// The positive inflection of [`GeluTanh`].
+const GELU_TANH_INFLECTION: f64 = 1.418_504_008_790_828_3;
 
 /// A lower bound on the only minimum of [`GeluTanh`], near `x = -0.75246`.
 const GELU_TANH_LEAST: f64 = -0.170_040_750_571_254_5;
@@ -187,6 +266,22 @@ impl Function for GeluTanh {
     }
     fn image(&self) -> (f64, f64) {
         (GELU_TANH_LEAST, f64::INFINITY)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        // The second derivative is that of the sigmoid's argument `w` times
+        // `2 w' + x w'' - x w'^2 tanh(w / 2)`, even and with one positive zero.
+        hill(GELU_TANH_INFLECTION, 1e-15)
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        let w = Self::argument(x);
+        if w.abs() > 1e3 {
+            return around(f64::from(u8::from(w > 0.0)), TINY);
+        }
+        let rise = 2.0 * (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);
+        let (base, tilt) = (sigmoid(w), x * sigmoid_slope(w) * rise);
+        // As for the values: relative errors grow with `w`.
+        let relative = ELEMENTARY * (2.0 + 2.0 * w.abs());
+        around(base + tilt, relative * (base + tilt.abs()) + TINY * (1.0 + x.abs() * rise))
     }
     fn lipschitz(&self) -> Option<f64> {
         // The slope is greatest near 1.4185: 1.128993068...

@@ -1,7 +1,9 @@
 //! Elementwise functions made of polynomial pieces. All but `HardSwish`
 //! round nowhere or once.
 
-use super::{Function, Periodic};
+use super::elementwise::{TINY, around};
+use super::relaxation;
+use super::{Function, Hint, Line, Lines, Periodic, Shape};
 
 /// `max(x, 0)`.
 #[derive(Clone, Debug)]
@@ -19,6 +21,16 @@ impl Function for Relu {
     }
     fn rounding(&self, _: f64, _: f64) -> f64 {
         0.0
+    }
+    fn lines(&self, i: usize, lower: f64, upper: f64, hint: Hint) -> Lines {
+        if lower >= 0.0 && lower <= upper {
+            let identity = Line { slope: 1.0, offset: 0.0 };
+            Lines { lower: identity, upper: identity }
+        } else if lower < 0.0 && upper > 0.0 && (upper - lower).is_finite() {
+            relaxation::relu(lower, upper, hint)
+        } else {
+            Lines::constant(self.range(i, lower, upper))
+        }
     }
     fn apply32(&self, _: usize, data: &mut [f32]) {
         // NaN must stay NaN: `max` would hide it.
@@ -49,11 +61,21 @@ impl Function for LeakyRelu {
     fn eval(&self, i: usize, x: f64) -> f64 {
         if x < 0.0 { self.slope.at(i) * x } else { x }
     }
+    fn rounding(&self, x: f64, y: f64) -> f64 {
+        if x < 0.0 { f64::EPSILON * y.abs() + TINY } else { 0.0 }
+    }
     fn turning(&self, i: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         (self.slope.at(i) < 0.0 && lower < 0.0 && upper > 0.0).then_some((0.0, 0.0))
     }
     fn parameters(&self) -> usize {
         self.slope.values().exact().len()
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(0.0, Shape::Straight), (f64::INFINITY, Shape::Straight)]
+    }
+    fn derivative(&self, i: usize, x: f64, toward: f64) -> (f64, f64) {
+        let slope = if x < 0.0 || (x == 0.0 && toward < 0.0) { self.slope.at(i) } else { 1.0 };
+        (slope, slope)
     }
     fn lipschitz(&self) -> Option<f64> {
         let slope = self.slope.values();
@@ -90,6 +112,15 @@ impl Function for Clip {
     fn parameters(&self) -> usize {
         [&self.low, &self.high].iter().filter(|p| p.at(0).is_finite()).map(|p| p.values().exact().len()).sum()
     }
+    fn shapes(&self, i: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        let (low, high) = (self.low.at(i), self.high.at(i));
+        [low.min(high), high, f64::INFINITY].map(|end| (end, Shape::Straight)).to_vec()
+    }
+    fn derivative(&self, i: usize, x: f64, toward: f64) -> (f64, f64) {
+        let middle = 0.5 * x + 0.5 * toward;
+        let slope = f64::from(u8::from(middle > self.low.at(i) && middle < self.high.at(i)));
+        (slope, slope)
+    }
     fn lipschitz(&self) -> Option<f64> {
         Some(1.0)
     }
@@ -115,6 +146,13 @@ impl Function for Abs {
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         (lower < 0.0 && upper > 0.0).then_some((0.0, 0.0))
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(0.0, Shape::Straight), (f64::INFINITY, Shape::Straight)]
+    }
+    fn derivative(&self, _: usize, x: f64, toward: f64) -> (f64, f64) {
+        let slope = if x < 0.0 || (x == 0.0 && toward < 0.0) { -1.0 } else { 1.0 };
+        (slope, slope)
+    }
     fn lipschitz(&self) -> Option<f64> {
         Some(1.0)
     }
@@ -134,6 +172,22 @@ impl Function for Sign {
     }
     fn rounding(&self, _: f64, _: f64) -> f64 {
         0.0
+    }
+    fn lines(&self, i: usize, lower: f64, upper: f64, hint: Hint) -> Lines {
+        let mut lines = Lines::constant(self.range(i, lower, upper));
+        if lower < 0.0 && upper > 0.0 && (upper - lower).is_finite() {
+            // From -1 to the left of the step up to 1 at the upper end, and
+            // from -1 at the lower end up to 1 to the right of the step.
+            let (up, down) = ((2.0 / upper).next_down(), (-2.0 / lower).next_down());
+            let choose = |hint: Option<f64>, default: bool, most: f64| {
+                let slope = most * hint.map_or(f64::from(u8::from(default)), |t| t.clamp(0.0, 1.0));
+                if slope.is_finite() { slope } else { 0.0 }
+            };
+            let falling = hint.upper.map(|t| 1.0 - t);
+            lines.lower = Line { slope: choose(hint.lower, upper > -lower, up), offset: -1.0 };
+            lines.upper = Line { slope: choose(falling, upper < -lower, down), offset: 1.0 };
+        }
+        lines
     }
 }
 
@@ -157,6 +211,18 @@ impl Function for HardSwish {
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         // Falls from -3 to -3/2, where it is -3/8, and rises from there on.
         (lower < -1.5 && upper > -1.5).then_some((-0.375, -0.375))
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(-3.0, Shape::Straight), (3.0, Shape::Convex), (f64::INFINITY, Shape::Straight)]
+    }
+    fn derivative(&self, _: usize, x: f64, toward: f64) -> (f64, f64) {
+        if x < -3.0 || (x == -3.0 && toward < x) {
+            (0.0, 0.0)
+        } else if x > 3.0 || (x == 3.0 && toward > x) {
+            (1.0, 1.0)
+        } else {
+            around((2.0 * x + 3.0) / 6.0, 4.0 * f64::EPSILON)
+        }
     }
     fn lipschitz(&self) -> Option<f64> {
         // The slope x/3 + 1/2 at x = 3.

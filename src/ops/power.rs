@@ -1,7 +1,7 @@
 //! Elementwise powers, logarithm, sine and cosine.
 
-use super::Function;
-use super::elementwise::UNDEFINED;
+use super::elementwise::{ELEMENTARY, TINY, UNDEFINED, around, near};
+use super::{Function, Shape};
 
 /// Natural logarithm; NaN below 0.
 #[derive(Clone, Debug)]
@@ -16,6 +16,12 @@ impl Function for Log {
     }
     fn turning(&self, _: usize, lower: f64, _: f64) -> Option<(f64, f64)> {
         if lower <= 0.0 { UNDEFINED } else { None }
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(f64::INFINITY, Shape::Concave)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(1.0 / x)
     }
 }
 
@@ -33,6 +39,12 @@ impl Function for Sqrt {
     fn image(&self) -> (f64, f64) {
         (0.0, f64::INFINITY)
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(f64::INFINITY, Shape::Concave)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(0.5 / x.sqrt())
+    }
 }
 
 /// `1 / x`.
@@ -48,6 +60,12 @@ impl Function for Reciprocal {
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         if lower <= 0.0 && upper >= 0.0 { UNDEFINED } else { None }
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(0.0, Shape::Concave), (f64::INFINITY, Shape::Convex)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(-(1.0 / x) / x)
     }
 }
 
@@ -88,6 +106,29 @@ impl Function for Pow {
     fn parameters(&self) -> usize {
         1
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        let p = self.exponent;
+        let right = if p == 0.0 || p == 1.0 {
+            Shape::Straight
+        } else if p > 0.0 && p < 1.0 {
+            Shape::Concave
+        } else {
+            Shape::Convex
+        };
+        let odd = right == Shape::Convex && !self.is_even();
+        vec![(0.0, if odd { Shape::Concave } else { right }), (f64::INFINITY, right)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        let p = self.exponent;
+        let slope = if p == 2.0 { 2.0 * x } else { p * libm::pow(x, p - 1.0) };
+        // The rounding of `p - 1` changes the power by its logarithm.
+        let relative = ELEMENTARY + 2.0 * f64::EPSILON * ((p - 1.0) * libm::log(x.abs())).abs();
+        match p {
+            2.0 => (slope, slope),
+            _ if relative > 0.5 => (f64::NEG_INFINITY, f64::INFINITY),
+            _ => around(slope, if x == 0.0 { 0.0 } else { relative * slope.abs() + TINY * (1.0 + p.abs()) }),
+        }
+    }
     fn lipschitz(&self) -> Option<f64> {
         (self.exponent == 1.0).then_some(1.0)
     }
@@ -111,6 +152,26 @@ fn wave(peak: f64, lower: f64, upper: f64) -> Option<(f64, f64)> {
     }
 }
 
+/// The shapes of a unit wave with inflections at `(k + phase) pi`, concave
+/// after those of even `k`. Nothing for many waves, whose lines are constants.
+fn bends(phase: f64, lower: f64, upper: f64) -> Vec<(f64, Shape)> {
+    use std::f64::consts::{PI, TAU};
+    if upper - lower > 2.0 * TAU || lower.abs() > 1e6 || upper.abs() > 1e6 {
+        return Vec::new();
+    }
+    let mut pieces = Vec::new();
+    let mut k = (lower / PI - phase).floor() - 1.0;
+    while pieces.last().is_none_or(|&(end, _)| end < upper) {
+        let at = (k + phase) * PI;
+        let error = 4.0 * f64::EPSILON * (1.0 + at.abs());
+        // Up to this inflection the wave bends as after the one before.
+        let before = if k.rem_euclid(2.0) == 0.0 { Shape::Convex } else { Shape::Concave };
+        pieces.extend([(at - error, before), (at + error, Shape::Unknown)]);
+        k += 1.0;
+    }
+    pieces
+}
+
 /// Sine.
 #[derive(Clone, Debug)]
 pub struct Sin;
@@ -127,6 +188,12 @@ impl Function for Sin {
     }
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
+    }
+    fn shapes(&self, _: usize, lower: f64, upper: f64) -> Vec<(f64, Shape)> {
+        bends(0.0, lower, upper)
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(libm::cos(x))
     }
     fn lipschitz(&self) -> Option<f64> {
         Some(1.0)
@@ -149,6 +216,12 @@ impl Function for Cos {
     }
     fn image(&self) -> (f64, f64) {
         (-1.0, 1.0)
+    }
+    fn shapes(&self, _: usize, lower: f64, upper: f64) -> Vec<(f64, Shape)> {
+        bends(-0.5, lower, upper)
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        near(-libm::sin(x))
     }
     fn lipschitz(&self) -> Option<f64> {
         Some(1.0)

@@ -48,46 +48,80 @@ proptest! {
     }
 }
 
-/// Function, argument, value as the sum of two f64: written by `functions.py`
-/// with 60 digits.
-#[test]
-fn rounding_errors_stay_within_what_is_stated() {
-    let table = include_str!("../reference/functions.csv");
-    let mut worst: Vec<(String, f64)> = Vec::new();
-    for line in table.lines().skip(1) {
+/// A function with rows of argument, value and derivative, these two as sums
+/// of two f64.
+type Table<F> = (F, Vec<[f64; 5]>);
+
+/// The functions of the table that `functions.py` writes with 60 digits.
+pub(crate) fn reference() -> Vec<Table<Box<dyn Function>>> {
+    let mut tables: Vec<Table<&str>> = Vec::new();
+    for line in include_str!("../reference/functions.csv").lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
-        let number = |i: usize| fields[i].parse::<f64>().expect("a number");
-        let f: Box<dyn Function> = match fields[0] {
-            "exp" => Box::new(Exp),
-            "sigmoid" => Box::new(Sigmoid),
-            "tanh" => Box::new(Tanh),
-            "softplus" => Box::new(Softplus),
-            "elu" => Box::new(Elu { alpha: 1.0, gamma: 1.0 }),
-            "erf" => Box::new(Erf),
-            "gelu" => Box::new(Gelu),
-            "gelu_tanh" => Box::new(GeluTanh),
-            "hard_swish" => Box::new(HardSwish),
-            "log" => Box::new(Log),
-            "sqrt" => Box::new(Sqrt),
-            "reciprocal" => Box::new(Reciprocal),
-            "pow3" => Box::new(Pow { exponent: 3.0 }),
-            "pow2.5" => Box::new(Pow { exponent: 2.5 }),
-            "pow-1.5" => Box::new(Pow { exponent: -1.5 }),
-            "sin" => Box::new(Sin),
-            "cos" => Box::new(Cos),
-            other => panic!("unknown function {other}"),
-        };
-        let (x, high, low) = (number(1), number(2), number(3));
-        let y = f.eval(0, x);
-        let error = ((y - high) - low).abs();
-        let allowed = f.rounding(x, y);
-        assert!(error <= allowed, "{} at {x}: error {error:e} above {allowed:e}", fields[0]);
-        let share = if allowed == 0.0 { 0.0 } else { error / allowed };
-        match worst.iter_mut().find(|(name, _)| name == fields[0]) {
-            Some((_, most)) => *most = most.max(share),
-            None => worst.push((fields[0].to_owned(), share)),
+        let row = [1, 2, 3, 4, 5].map(|i| fields[i].parse::<f64>().expect("a number"));
+        match tables.last_mut() {
+            Some((name, rows)) if *name == fields[0] => rows.push(row),
+            _ => tables.push((fields[0], vec![row])),
         }
     }
-    assert_eq!(worst.len(), 17, "every function is in the table");
-    println!("largest error as a share of what is allowed: {worst:?}");
+    tables.into_iter().map(|(name, rows)| (named(name), rows)).collect()
+}
+
+fn named(name: &str) -> Box<dyn Function> {
+    match name {
+        "exp" => Box::new(Exp),
+        "sigmoid" => Box::new(Sigmoid),
+        "tanh" => Box::new(Tanh),
+        "softplus" => Box::new(Softplus),
+        "elu" => Box::new(Elu { alpha: 1.0, gamma: 1.0 }),
+        "erf" => Box::new(Erf),
+        "gelu" => Box::new(Gelu),
+        "gelu_tanh" => Box::new(GeluTanh),
+        "hard_swish" => Box::new(HardSwish),
+        "log" => Box::new(Log),
+        "sqrt" => Box::new(Sqrt),
+        "reciprocal" => Box::new(Reciprocal),
+        "pow3" => Box::new(Pow { exponent: 3.0 }),
+        "pow2.5" => Box::new(Pow { exponent: 2.5 }),
+        "pow-1.5" => Box::new(Pow { exponent: -1.5 }),
+        "sin" => Box::new(Sin),
+        "cos" => Box::new(Cos),
+        other => panic!("unknown function {other}"),
+    }
+}
+
+#[test]
+fn rounding_errors_stay_within_what_is_stated() {
+    let mut shares: Vec<(&str, f64)> = Vec::new();
+    for (f, points) in reference() {
+        let mut most = 0.0_f64;
+        for [x, high, low, ..] in points {
+            let y = f.eval(0, x);
+            let error = ((y - high) - low).abs();
+            let allowed = f.rounding(x, y);
+            assert!(error <= allowed, "{} at {x}: error {error:e} above {allowed:e}", f.name());
+            most = most.max(if allowed == 0.0 { 0.0 } else { error / allowed });
+        }
+        shares.push((f.name(), most));
+    }
+    assert_eq!(shares.len(), 17, "every function is in the table");
+    println!("largest error as a share of what is allowed: {shares:?}");
+}
+
+#[test]
+fn slopes_enclose_the_derivative() {
+    for (f, points) in reference() {
+        for [x, _, _, high, low] in points {
+            let (least, greatest) = f.derivative(0, x, f64::INFINITY);
+            // `least <= high + low <= greatest`, where `high` is the nearest f64.
+            let holds = (least < high || (least == high && low >= 0.0))
+                && (greatest > high || (greatest == high && low <= 0.0));
+            assert!(holds, "{} at {x}: {high:e} outside [{least:e}, {greatest:e}]", f.name());
+            let width = greatest - least;
+            assert!(
+                width <= 1e-11 * (high.abs() + f.eval(0, x).abs()) + 1e-14,
+                "{} at {x}: {width:e}",
+                f.name()
+            );
+        }
+    }
 }

@@ -1,12 +1,12 @@
-"""Writes functions.csv: values of elementwise functions with 60 digits.
+"""Writes functions.csv: values and derivatives of elementwise functions with 60 digits.
 
-Each value is the sum of two doubles, `high` (the nearest) and `low`. Needs mpmath.
+Each is the sum of two doubles, `high` (the nearest) and `low`. Needs mpmath.
 """
 
 import random
 from pathlib import Path
 
-from mpmath import erf, erfc, exp, expm1, cos, log, log1p, mp, mpf, pi, sin, sqrt, tanh
+from mpmath import diff, erf, erfc, exp, expm1, cos, log, log1p, mp, mpf, pi, sin, sqrt, tanh, workdps
 
 mp.dps = 60
 
@@ -40,16 +40,20 @@ FUNCTIONS = {
 
 def main():
     draw = random.Random(1)
-    lines = ["function,x,high,low"]
+    lines = ["function,x,high,low,slope_high,slope_low"]
     for name, (function, (start, end)) in FUNCTIONS.items():
         points = [start, end] + [start + (end - start) * draw.random() for _ in range(60)]
         # Near zero and near one, where cancellation would show.
         points += [draw.choice([1, -1 if start < 0 else 1]) * 10 ** draw.uniform(-6, 0) for _ in range(30)]
         points += [1 + draw.uniform(-1e-3, 1e-3) for _ in range(10)]
         for x in points:
-            value = function(mpf(x))
-            high = float(value)
-            lines.append(f"{name},{x!r},{high!r},{float(value - mpf(high))!r}")
+            with workdps(160):
+                slope = diff(function, mpf(x), h=mpf(10) ** -50)
+            row = [name, repr(x)]
+            for value in (function(mpf(x)), slope):
+                high = float(value)
+                row += [repr(high), repr(float(value - mpf(high)))]
+            lines.append(",".join(row))
     Path(__file__).with_name("functions.csv").write_text("\n".join(lines) + "\n")
 
 
