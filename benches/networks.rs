@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use ndarray::Array2;
 use tightrope::Graph;
-use tightrope::bounds::{IbpMargins, InputBox};
+use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::data::Dataset;
 use tightrope::exec::Plan;
 use tightrope::onnx::{LoadOptions, load};
@@ -45,7 +45,7 @@ fn inference(bencher: Bencher, name: &str) {
 fn interval_margins(bencher: Bencher, name: &str) {
     let (graph, images, labels) = shipped(name);
     let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0))).expect("boxes");
-    let margins = IbpMargins::new(&graph);
+    let margins = MarginBounds::new(&graph, Method::Ibp);
     bencher.counter(ItemsCount::new(IMAGES)).bench(|| margins.bound(&boxes, &labels));
 }
 

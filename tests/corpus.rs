@@ -12,6 +12,8 @@ mod forward;
 mod smoothing;
 #[path = "corpus/tightness.rs"]
 mod tightness;
+#[path = "corpus/vnnlib.rs"]
+mod vnnlib;
 
 use std::path::{Path, PathBuf};
 

@@ -4,15 +4,21 @@
 
 #![expect(clippy::print_stdout, reason = "says how close to its limit an error came")]
 
+#[path = "properties/adversarial.rs"]
+mod adversarial;
 #[path = "properties/bounds.rs"]
 mod bounds;
 #[path = "properties/functions.rs"]
 mod functions;
 #[path = "properties/inference.rs"]
 mod inference;
+#[path = "properties/linear.rs"]
+mod linear;
 #[path = "properties/lipschitz.rs"]
 mod lipschitz;
 #[path = "properties/networks.rs"]
 mod networks;
-#[path = "properties/tightness.rs"]
-mod tightness;
+#[path = "properties/planes.rs"]
+mod planes;
+#[path = "properties/relaxation.rs"]
+mod relaxation;

@@ -256,7 +256,8 @@ fn companion_figures_fit_together() {
         let (graph, x, labels) = shipped(name);
         let figures = CompanionFigures::new(&graph).expect("supported");
         let boxes = InputBox::linf(x.view(), 0.1, Some((0.0, 1.0))).expect("boxes");
-        let margins = tightrope::bounds::IbpMargins::new(&graph).bound(&boxes, &labels);
+        let margins = tightrope::bounds::MarginBounds::new(&graph, tightrope::bounds::Method::Ibp)
+            .bound(&boxes, &labels);
         let logits = Plan::new(&graph).run(x.view());
         let all = figures.measure(x.view(), &boxes, &labels, 0, Sampling { points: 6, seed: 2 });
         for (i, (c, bounds)) in all.iter().enumerate() {

@@ -4,11 +4,35 @@ use ndarray::{Array2, ArrayView2};
 use thiserror::Error;
 
 /// One l-inf box for each network input: all `z` with `lower <= z <= upper`
-/// entry by entry.
+/// entry by entry; for the l2 and l1 norms, the points of the box that lie in
+/// a ball.
 #[derive(Clone, Debug)]
 pub struct InputBox {
     lower: Array2<f64>,
     upper: Array2<f64>,
+    ball: Option<Ball>,
+}
+
+/// The balls of an [`InputBox`].
+#[derive(Clone, Debug)]
+pub struct Ball {
+    /// The norm, l2 or l1.
+    pub norm: Norm,
+    /// Centres, `n x input_len`.
+    pub centre: Array2<f64>,
+    /// Radius.
+    pub eps: f64,
+}
+
+/// A norm of perturbations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// Greatest entry.
+    Linf,
+    /// Euclidean length.
+    L2,
+    /// Sum of absolute values.
+    L1,
 }
 
 /// Why a box cannot be formed.
@@ -84,7 +108,31 @@ impl InputBox {
             };
             x.mapv(|v| end(f64::from(v)).clamp(low, high))
         };
-        Ok(Self { lower: shifted(-eps), upper: shifted(eps) })
+        Ok(Self { lower: shifted(-eps), upper: shifted(eps), ball: None })
+    }
+
+    /// The balls of radius `eps` in a norm around the rows of `x`, cut to the
+    /// data range `clip` where one is given.
+    ///
+    /// # Errors
+    /// As [`InputBox::linf`].
+    pub fn ball(
+        norm: Norm,
+        x: ArrayView2<f32>,
+        eps: f64,
+        clip: Option<(f64, f64)>,
+    ) -> Result<Self, BoxError> {
+        let mut set = Self::linf(x, eps, clip)?;
+        if norm != Norm::Linf {
+            set.ball = Some(Ball { norm, centre: x.mapv(f64::from), eps });
+        }
+        Ok(set)
+    }
+
+    /// The balls, unless the norm is l-inf.
+    #[must_use]
+    pub fn balls(&self) -> Option<&Ball> {
+        self.ball.as_ref()
     }
 
     /// Boxes from their ends, `n x input_len` each.
@@ -95,7 +143,7 @@ impl InputBox {
     pub fn new(lower: Array2<f64>, upper: Array2<f64>) -> Result<Self, BoxError> {
         let ordered = |(l, u): (&f64, &f64)| l <= u && l.is_finite() && u.is_finite();
         if lower.dim() == upper.dim() && lower.iter().zip(&upper).all(ordered) {
-            Ok(Self { lower, upper })
+            Ok(Self { lower, upper, ball: None })
         } else {
             Err(BoxError::Ends)
         }

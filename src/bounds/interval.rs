@@ -38,27 +38,7 @@ pub fn propagate(
     let mut values = vec![input];
     let mut scratch = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
-        let mut out = Intervals::unknown(batch * graph.len(index + 1));
-        match &node.op {
-            Op::Affine(op) => {
-                let inputs: Vec<_> = node.inputs.iter().map(|&v| &values[v]).collect();
-                affine(op, batch, &inputs, &mut out, &mut scratch);
-            }
-            Op::Elementwise(function) => {
-                let x = &values[node.inputs[0]];
-                let len = graph.len(index + 1).max(1);
-                let ends = x.lower.iter().zip(&x.upper).zip(out.lower.iter_mut().zip(&mut out.upper));
-                for (i, ((&l, &u), (low, high))) in ends.enumerate() {
-                    (*low, *high) = function.range(i % len, l, u);
-                }
-            }
-            Op::Product(op) => {
-                let inputs: Vec<_> =
-                    node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
-                op.interval(batch, &inputs, &mut out.lower, &mut out.upper, &mut scratch);
-            }
-        }
-        values.push(out);
+        values.push(node_bounds(graph, index, batch, &values, &mut scratch));
         for &v in &node.inputs {
             if last_uses[v] == index && !keep(v) {
                 values[v] = Intervals::default();
@@ -66,6 +46,38 @@ pub fn propagate(
         }
     }
     values
+}
+
+/// Bounds on the result of one node from those of the values before it.
+pub(super) fn node_bounds(
+    graph: &Graph,
+    index: usize,
+    batch: usize,
+    values: &[Intervals],
+    scratch: &mut Vec<f64>,
+) -> Intervals {
+    let node = &graph.nodes[index];
+    let mut out = Intervals::unknown(batch * graph.len(index + 1));
+    match &node.op {
+        Op::Affine(op) => {
+            let inputs: Vec<_> = node.inputs.iter().map(|&v| &values[v]).collect();
+            affine(op, batch, &inputs, &mut out, scratch);
+        }
+        Op::Elementwise(function) => {
+            let x = &values[node.inputs[0]];
+            let len = graph.len(index + 1).max(1);
+            let ends = x.lower.iter().zip(&x.upper).zip(out.lower.iter_mut().zip(&mut out.upper));
+            for (i, ((&l, &u), (low, high))) in ends.enumerate() {
+                (*low, *high) = function.range(i % len, l, u);
+            }
+        }
+        Op::Product(op) => {
+            let inputs: Vec<_> =
+                node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
+            op.interval(batch, &inputs, &mut out.lower, &mut out.upper, scratch);
+        }
+    }
+    out
 }
 
 /// Through `y = A x + b`: the centre goes through `A`, the radius through

@@ -7,9 +7,10 @@
 pub(crate) mod directed;
 mod input;
 mod interval;
+mod linear;
 mod margin;
 pub mod rounding;
 
-pub use input::{BoxError, InputBox};
+pub use input::{Ball, BoxError, InputBox, Norm};
 pub use interval::{Intervals, propagate};
-pub use margin::{IbpMargins, Margins};
+pub use margin::{MarginBounds, Margins, Method};

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::linearize::{Unsupported, evaluate, piece, used_nodes};
-use crate::bounds::{IbpMargins, InputBox, Intervals, Margins, propagate};
+use crate::bounds::{InputBox, Intervals, MarginBounds, Margins, Method, propagate};
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Affine, Function, Op, Weights};
 use crate::smoothing::stream::InputStreams;
@@ -67,7 +67,7 @@ pub struct Sampling {
 /// Measures [`Companions`] for one network.
 pub struct CompanionFigures<'a> {
     graph: &'a Graph,
-    margins: IbpMargins<'a>,
+    margins: MarginBounds<'a>,
     /// Every activation with the value that it reads.
     activations: Vec<(&'a dyn Function, ValueId)>,
 }
@@ -84,7 +84,7 @@ impl<'a> CompanionFigures<'a> {
             Op::Elementwise(function) if used => Some((&**function, node.inputs[0])),
             _ => None,
         });
-        Ok(Self { graph, margins: IbpMargins::new(graph), activations: activations.collect() })
+        Ok(Self { graph, margins: MarginBounds::new(graph, Method::Ibp), activations: activations.collect() })
     }
 
     /// Number of units of the network.

@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 use ndarray::{Array2, Axis};
 
 use super::linearize::evaluate;
-use crate::bounds::{IbpMargins, InputBox};
+use crate::bounds::{InputBox, MarginBounds, Method};
 use crate::graph::Graph;
 
 /// Boxes that are bounded together.
@@ -72,7 +72,7 @@ pub fn margin_ranges(
     budget: Budget,
 ) -> Vec<MarginRange> {
     let row = |side: ndarray::ArrayView2<f64>| side.row(input).to_vec();
-    let search = Search { graph, margins: IbpMargins::new(graph), budget };
+    let search = Search { graph, margins: MarginBounds::new(graph, Method::Ibp), budget };
     let (lower, upper) = (row(boxes.lower()), row(boxes.upper()));
     let others = (0..graph.output_len()).filter(|&other| other != label);
     others
@@ -101,7 +101,7 @@ struct End {
 
 struct Search<'a> {
     graph: &'a Graph,
-    margins: IbpMargins<'a>,
+    margins: MarginBounds<'a>,
     budget: Budget,
 }
 

@@ -1,8 +1,9 @@
-//! Interval bounds agree with those of `auto_LiRPA`.
+//! Interval bounds agree with those of `auto_LiRPA`; linear bounds are at
+//! least as tight as its own.
 
 use ndarray::Array2;
 use serde_json::Value;
-use tightrope::bounds::{IbpMargins, InputBox};
+use tightrope::bounds::{InputBox, MarginBounds, Margins, Method};
 use tightrope::data::Dataset;
 use tightrope::onnx::{LoadOptions, load};
 
@@ -32,22 +33,39 @@ fn margins_and_counts_agree_with_the_reference() {
         let pixels: Vec<f32> = (0..n).flat_map(|i| data.image(i, &arrangement).expect("an image")).collect();
         let images = Array2::from_shape_vec((n, graph.input_len()), pixels).expect("n images");
         let boxes = InputBox::linf(images.view(), eps, Some((0.0, 1.0))).expect("boxes");
-        let margins = IbpMargins::new(&graph).bound(&boxes, &data.labels().expect("labels")[..n]);
-        let expected = row["IBP"]["min_margin"].as_array().expect("margins");
+        let labels = &data.labels().expect("labels")[..n];
+        let found = |method| MarginBounds::new(&graph, method).bound(&boxes, labels);
+        let expected = |name: &str| -> (Vec<f64>, usize) {
+            let margins = row[name]["min_margin"].as_array().expect("margins");
+            let count = row[name]["certified"].as_u64().expect("a count") as usize;
+            (margins.iter().map(|m| m.as_f64().expect("a margin")).collect(), count)
+        };
+        let certified = |margins: &Margins| (0..n).filter(|&i| margins.certified(i)).count();
+        // The reference is in f32: large margins carry its rounding.
+        let slack = |expected: f64| 1e-4 + 1e-6 * expected.abs();
+
+        let ibp = found(Method::Ibp);
+        let (reference, count) = expected("IBP");
         let mut worst = 0.0f64;
-        for (i, expected) in expected.iter().enumerate() {
-            let expected = expected.as_f64().expect("a margin");
-            let difference = (margins.least(i) - expected).abs();
+        for (i, expected) in reference.into_iter().enumerate() {
+            let difference = (ibp.least(i) - expected).abs();
             worst = worst.max(difference);
-            // The reference is in f32: large margins carry its rounding.
+            assert!(difference <= slack(expected), "{model} {eps} {i}: {} {expected}", ibp.least(i));
+        }
+        assert_eq!(certified(&ibp), count, "{model} {eps}");
+
+        let crown = found(Method::Crown);
+        let (reference, count) = expected("CROWN");
+        let mut gain = f64::INFINITY;
+        for (i, expected) in reference.into_iter().enumerate() {
+            gain = gain.min(crown.least(i) - expected);
+            let found = crown.least(i);
             assert!(
-                difference <= 1e-4 + 1e-6 * expected.abs(),
-                "{model} {eps} {i}: {} {expected}",
-                margins.least(i)
+                found >= expected - slack(expected) && found >= ibp.least(i),
+                "{model} {i}: {found} {expected}"
             );
         }
-        println!("{model} eps {eps}: largest difference {worst:.1e}");
-        let certified = (0..n).filter(|&i| margins.certified(i)).count() as u64;
-        assert_eq!(Some(certified), row["IBP"]["certified"].as_u64(), "{model} {eps}");
+        assert!(certified(&crown) >= count, "{model} {eps}: {} of {count}", certified(&crown));
+        println!("{model} eps {eps}: IBP differs by at most {worst:.1e}, CROWN gains at least {gain:.1e}");
     }
 }

@@ -2,14 +2,14 @@
 
 use ndarray::Array2;
 use proptest::prelude::*;
-use tightrope::bounds::{IbpMargins, InputBox, Intervals, propagate};
+use tightrope::bounds::{InputBox, Intervals, MarginBounds, Method, propagate};
 use tightrope::graph::{Graph, Node};
 use tightrope::ops::*;
 
 use crate::networks::{Random, evaluate, network};
 
 /// Points of a box: ends, corners, random ones.
-fn sample(random: &mut Random, lower: &[f64], upper: &[f64]) -> Vec<f64> {
+pub(crate) fn sample(random: &mut Random, lower: &[f64], upper: &[f64]) -> Vec<f64> {
     let style = random.below(3);
     lower
         .iter()
@@ -75,7 +75,7 @@ proptest! {
         let x = Array2::from_shape_vec((1, n), centre).expect("one input");
         let boxes = InputBox::linf(x.view(), 10f64.powi(exponent), None).expect("a box");
         let label = random.below(graph.output_len());
-        let margins = IbpMargins::new(&graph).bound(&boxes, &[label]);
+        let margins = MarginBounds::new(&graph, Method::Ibp).bound(&boxes, &[label]);
         let (lower, upper) = (boxes.lower().to_owned().into_raw_vec_and_offset().0, boxes.upper().to_owned().into_raw_vec_and_offset().0);
         for _ in 0..20 {
             let x = sample(&mut random, &lower, &upper);
@@ -99,7 +99,7 @@ proptest! {
 }
 
 /// A dense network with the given `inputs x outputs` integer weights.
-fn chain(layers: &[(usize, usize, Vec<i64>)]) -> Graph {
+pub(crate) fn chain(layers: &[(usize, usize, Vec<i64>)]) -> Graph {
     let mut nodes = Vec::new();
     for (i, (inputs, outputs, weight)) in layers.iter().enumerate() {
         let weight = Weights::new(weight.iter().map(|&w| w as f64).collect());
@@ -160,7 +160,7 @@ proptest! {
         let pixels: Vec<f32> = x.iter().map(|&v| v as f32).collect();
         let input = Array2::from_shape_vec((1, n), pixels).expect("one input");
         let boxes = InputBox::linf(input.view(), 0.0, None).expect("a box");
-        let margins = IbpMargins::new(&graph);
+        let margins = MarginBounds::new(&graph, Method::Ibp);
         // An i128 converts to the nearest f64: compare one step further out.
         let exact = (logit(0) - logit(1)) as f64;
         prop_assert!(margins.bound(&boxes, &[0]).lower()[[0, 1]] <= exact.next_up());
@@ -177,7 +177,10 @@ fn a_margin_of_zero_is_never_certified() {
             let x = Array2::from_elem((1, 1), 0.1f32);
             let boxes = InputBox::linf(x.view(), eps, None).expect("a box");
             for label in 0..2 {
-                assert!(!IbpMargins::new(&graph).bound(&boxes, &[label]).certified(0), "{size} {eps}");
+                assert!(
+                    !MarginBounds::new(&graph, Method::Ibp).bound(&boxes, &[label]).certified(0),
+                    "{size} {eps}"
+                );
             }
         }
     }
@@ -192,7 +195,7 @@ fn absorbed_terms_are_not_forgotten() {
         let graph = chain(&[(3, 2, vec![big, 0, small, 0, -big, 0])]);
         let x = Array2::from_elem((1, 3), 1.0f32);
         let boxes = InputBox::linf(x.view(), 0.0, None).expect("a box");
-        let bound = IbpMargins::new(&graph).bound(&boxes, &[0]).lower()[[0, 1]];
+        let bound = MarginBounds::new(&graph, Method::Ibp).bound(&boxes, &[0]).lower()[[0, 1]];
         assert!(bound <= small as f64, "{small}: {bound}");
     }
 }
@@ -207,6 +210,6 @@ fn overflow_ends_in_no_bound() {
     let x = Array2::from_elem((1, 1), 1e30f32);
     let boxes = InputBox::linf(x.view(), 1.0, None).expect("a box");
     for label in 0..2 {
-        assert!(!IbpMargins::new(&graph).bound(&boxes, &[label]).certified(0));
+        assert!(!MarginBounds::new(&graph, Method::Ibp).bound(&boxes, &[label]).certified(0));
     }
 }

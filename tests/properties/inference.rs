@@ -3,7 +3,7 @@
 
 use ndarray::{Array2, Axis, s};
 use proptest::prelude::*;
-use tightrope::bounds::{IbpMargins, InputBox};
+use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::data::Dataset;
 use tightrope::exec::Plan;
 use tightrope::onnx::{LoadOptions, load};
@@ -54,7 +54,7 @@ fn results_do_not_depend_on_batches_or_threads() {
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
     for graph in &graphs {
         let plan = Plan::new(graph);
-        let margins = IbpMargins::new(graph);
+        let margins = MarginBounds::new(graph, Method::Ibp);
         let bound = |rows: std::ops::Range<usize>| {
             let boxes =
                 InputBox::linf(images.slice(s![rows.clone(), ..]), 0.1, Some((0.0, 1.0))).expect("boxes");
@@ -84,7 +84,7 @@ fn shipped_networks_classify_and_certify() {
             .filter(|(row, label)| row.iter().all(|x| *x <= row[**label]))
             .count();
         assert!(correct >= 140, "{correct} of 150");
-        let margins = IbpMargins::new(graph).bound(&boxes, &labels);
+        let margins = MarginBounds::new(graph, Method::Ibp).bound(&boxes, &labels);
         let certified = (0..150).filter(|&i| margins.certified(i)).count();
         assert!(certified >= least_certified, "{certified} of 150");
         // What is certified is classified correctly.

@@ -1,0 +1,122 @@
+//! One node as a backward pass sees it for one input set: what its result is
+//! replaced by, and what the replacement costs in rounding.
+
+use crate::bounds::rounding::{gamma, underflow};
+use crate::bounds::{Intervals, rounding};
+use crate::graph::Graph;
+use crate::ops::{Hint, Line, Lines, Op, Weights};
+
+/// A linear function of a node's result has coefficients `a`. Going backward
+/// it becomes one of the node's inputs. The new coefficients and constants are
+/// rounded; since all values are known to lie in intervals, that changes the
+/// function by no more than `sum |a_i| charge_i + floor`, and from then on the
+/// rounded coefficients count as exact.
+pub(super) struct Step {
+    pub(super) kind: Kind,
+    /// Cost for a coefficient of 1 on each entry of the result.
+    pub(super) charge: Vec<f64>,
+    /// Cost of underflow.
+    pub(super) floor: f64,
+}
+
+pub(super) enum Kind {
+    /// The bias of an affine map; its coefficients stay in the graph.
+    Affine { offset: Vec<f64> },
+    /// Lines below and above each entry.
+    Elementwise { lines: Vec<Lines>, choices: Option<Vec<[Lines; 2]>> },
+    /// Planes below and above each entry.
+    Product { planes: Vec<[Plane; 2]> },
+}
+
+/// A plane over the inputs of a node: `(input, entry, coefficient)` and a
+/// constant.
+#[derive(Clone, Default)]
+pub(super) struct Plane {
+    pub(super) terms: Vec<(usize, usize, f64)>,
+    pub(super) offset: f64,
+}
+
+/// The greatest absolute value in each interval.
+pub(super) fn magnitudes(values: &Intervals) -> Vec<f64> {
+    values.lower.iter().zip(&values.upper).map(|(l, u)| l.abs().max(u.abs())).collect()
+}
+
+impl Step {
+    /// Node `index`, whose inputs have these bounds. With `choices` also the
+    /// lines at both ends of what elementwise functions allow.
+    pub(super) fn new(graph: &Graph, index: usize, values: &[Intervals], choices: bool) -> Self {
+        let node = &graph.nodes[index];
+        let len = graph.len(index + 1);
+        let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| magnitudes(&values[v])).collect();
+        let total: f64 = sizes.iter().flatten().sum();
+        match &node.op {
+            Op::Affine(op) => {
+                let sizes: Vec<&[f64]> = sizes.iter().map(Vec::as_slice).collect();
+                let mut charge = vec![0.0; len];
+                op.linear(Weights::absolute, 1, &sizes, &mut charge, &mut Vec::new());
+                let terms = op.adjoint_terms();
+                let error = (gamma(terms) + 2.0 * op.relative_error()) * (1.0 + gamma(op.terms()));
+                let bias_error = op.bias_error() * (1.0 + f64::EPSILON);
+                let offset: Vec<f64> = op.bias().map_or(Vec::new(), |b| (0..len).map(|i| b.at(i)).collect());
+                for (i, c) in charge.iter_mut().enumerate() {
+                    let bias = offset.get(i).map_or(0.0, |b| b.abs());
+                    *c = error * *c + gamma(len) * bias + bias_error;
+                }
+                let floor = underflow(terms) * (1.0 + total);
+                Self { kind: Kind::Affine { offset }, charge, floor }
+            }
+            Op::Elementwise(function) => {
+                let x = &values[node.inputs[0]];
+                let lines = |hint| -> Vec<Lines> {
+                    let ends = x.lower.iter().zip(&x.upper).enumerate();
+                    ends.map(|(i, (&l, &u))| function.lines(i, l, u, hint)).collect()
+                };
+                let hinted = |t| lines(Hint { lower: Some(t), upper: Some(t) });
+                let default = lines(Hint::default());
+                let choices = choices.then(|| {
+                    hinted(0.0).into_iter().zip(hinted(1.0)).map(|(a, b)| [a, b]).collect::<Vec<_>>()
+                });
+                let charge = (0..len)
+                    .map(|i| {
+                        let all = choices.as_ref().map_or([default[i]; 2], |c| c[i]);
+                        let worst = |side: fn(&Lines) -> Line| {
+                            let used = [side(&default[i]), side(&all[0]), side(&all[1])];
+                            let slopes: f64 = used.iter().map(|line| line.slope.abs()).sum();
+                            let offsets: f64 = used.iter().map(|line| line.offset.abs()).sum();
+                            let slopes = if slopes == 0.0 { 0.0 } else { slopes * sizes[0][i] };
+                            gamma(0) * slopes + gamma(len) * offsets
+                        };
+                        worst(|l| l.lower).max(worst(|l| l.upper))
+                    })
+                    .collect();
+                let floor = rounding::underflow(len) * (1.0 + total);
+                Self { kind: Kind::Elementwise { lines: default, choices }, charge, floor }
+            }
+            Op::Product(op) => {
+                let bounds: Vec<_> =
+                    node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
+                let mut planes = Vec::with_capacity(len);
+                let mut uses: Vec<Vec<usize>> = sizes.iter().map(|s| vec![0; s.len()]).collect();
+                op.planes(&bounds, |_, lower, upper| {
+                    let pair = [lower, upper].map(|plane| Plane {
+                        terms: plane.terms.iter().map(|t| (t.input, t.entry, t.coefficient)).collect(),
+                        offset: plane.offset,
+                    });
+                    for &(input, entry, _) in pair.iter().flat_map(|p| &p.terms) {
+                        uses[input][entry] += 1;
+                    }
+                    planes.push(pair);
+                });
+                // Each input entry collects at most this many terms.
+                let most = uses.iter().flatten().max().copied().unwrap_or(0);
+                let cost = |plane: &Plane| {
+                    let terms = plane.terms.iter().map(|&(v, i, c)| c.abs() * sizes[v][i]);
+                    gamma(most) * terms.sum::<f64>() + gamma(len) * plane.offset.abs()
+                };
+                let charge = planes.iter().map(|[low, high]| cost(low).max(cost(high))).collect();
+                let floor = underflow(most) * (1.0 + total);
+                Self { kind: Kind::Product { planes }, charge, floor }
+            }
+        }
+    }
+}
