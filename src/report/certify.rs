@@ -2,9 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::Margins;
+use crate::attack::Attacked;
+use crate::bounds::{Margins, Method};
 
-/// The result for one input and one eps.
+/// What is known of one input at one eps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Classified correctly, and provably so for every perturbation.
+    Certified,
+    /// A perturbation (or the input itself) is classified otherwise.
+    Falsified,
+    /// Neither is proved.
+    Unknown,
+}
+
+/// The result for one input, one eps and one method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CertifyRecord {
     /// Position of the input in its data set.
@@ -15,39 +28,65 @@ pub struct CertifyRecord {
     pub predicted: Option<usize>,
     /// The radius, in units of the pixels.
     pub eps: f64,
+    /// How margins were to be bounded; absent for an attack alone.
+    pub method: Option<Method>,
+    /// The last method tried, which for `best` says what it took.
+    pub bounded_by: Option<Method>,
     /// Whether the input is classified correctly, and provably so for every
     /// perturbation of size eps.
     pub certified: bool,
+    /// Certified, falsified or neither.
+    pub status: Status,
     /// Lower bound on `logit_label - logit_class` for every class; `None` at
     /// the label.
     pub margin_lower: Vec<Option<f64>>,
+    /// The least margin that an attack found.
+    pub attack_margin: Option<f64>,
+    /// File of the perturbed input that is classified otherwise.
+    pub counterexample: Option<String>,
     /// Seconds spent on this result.
     pub seconds: f64,
 }
 
 impl CertifyRecord {
-    /// The record of input `row` of a batch.
+    /// The record of an input with the bounds of row `row` and the result of
+    /// an attack, as far as there are any.
     #[must_use]
     pub fn new(
-        index: usize,
-        label: usize,
-        predicted: Option<usize>,
-        eps: f64,
-        margins: &Margins,
-        row: usize,
+        (index, label, predicted): (usize, usize, Option<usize>),
+        (eps, method): (f64, Option<Method>),
+        bounds: Option<(&Margins, usize)>,
+        attacked: Option<&Attacked>,
+        counterexample: Option<String>,
         seconds: f64,
     ) -> Self {
         // JSON has no infinity; no bound becomes the least number there is.
         let bound = |m: f64| if m.is_finite() { m } else { f64::MIN };
-        let margin_lower = margins
-            .lower()
-            .row(row)
-            .iter()
-            .enumerate()
-            .map(|(class, &m)| (class != label).then(|| bound(m)))
-            .collect();
-        let certified = predicted == Some(label) && margins.certified(row);
-        Self { index, label, predicted, eps, certified, margin_lower, seconds }
+        let margin_lower = bounds.map_or(Vec::new(), |(margins, row)| {
+            let row = margins.lower().row(row);
+            row.iter().enumerate().map(|(class, &m)| (class != label).then(|| bound(m))).collect()
+        });
+        let falsified = predicted != Some(label) || attacked.is_some_and(|a| a.succeeded);
+        let certified = !falsified && bounds.is_some_and(|(margins, row)| margins.certified(row));
+        let status = match (certified, falsified) {
+            (true, _) => Status::Certified,
+            (_, true) => Status::Falsified,
+            _ => Status::Unknown,
+        };
+        Self {
+            index,
+            label,
+            predicted,
+            eps,
+            method,
+            bounded_by: bounds.map(|(margins, row)| margins.method(row)),
+            certified,
+            status,
+            margin_lower,
+            attack_margin: attacked.map(|a| f64::from(a.margin)).filter(|m| m.is_finite()),
+            counterexample,
+            seconds,
+        }
     }
 
     fn least_margin(&self) -> f64 {
@@ -72,11 +111,18 @@ pub struct CertifySummary {
     pub seconds: f64,
 }
 
-/// Summary for one eps.
+/// Summary for one eps and one method.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EpsSummary {
     /// The radius.
     pub eps: f64,
+    /// The method asked for; absent for an attack alone.
+    pub method: Option<Method>,
+    /// How many inputs are classified correctly and no attack changed that;
+    /// absent without an attack.
+    pub attacked: Option<usize>,
+    /// `attacked / inputs`.
+    pub attacked_accuracy: Option<f64>,
     /// How many inputs are certified.
     pub certified: usize,
     /// `certified / inputs`.
@@ -90,21 +136,27 @@ pub struct EpsSummary {
 }
 
 impl CertifySummary {
-    /// Summarises records that hold one entry for every input and eps.
+    /// Summarises the records of one run: for each eps and method asked for,
+    /// those of all inputs.
     #[must_use]
-    pub fn new(model: String, eps: &[f64], records: &[CertifyRecord]) -> Self {
+    pub fn new(model: String, groups: &[(f64, Option<Method>, Vec<&CertifyRecord>)]) -> Self {
         let ratio = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
         let mut results = Vec::new();
-        let (mut inputs, mut correct) = (0, 0);
-        for &eps in eps {
-            let records: Vec<_> = records.iter().filter(|r| r.eps == eps).collect();
+        let (mut inputs, mut correct, mut seconds) = (0, 0, 0.0);
+        for (eps, method, records) in groups {
             inputs = records.len();
             correct = records.iter().filter(|r| r.predicted == Some(r.label)).count();
+            seconds += records.iter().map(|r| r.seconds).sum::<f64>();
             let certified = records.iter().filter(|r| r.certified).count();
+            let tried = records.iter().any(|r| r.attack_margin.is_some());
+            let attacked = tried.then(|| records.iter().filter(|r| r.status != Status::Falsified).count());
             let mut margins: Vec<f64> = records.iter().map(|r| r.least_margin()).collect();
             margins.sort_by(f64::total_cmp);
             results.push(EpsSummary {
-                eps,
+                eps: *eps,
+                method: *method,
+                attacked,
+                attacked_accuracy: attacked.map(|a| ratio(a, inputs)),
                 certified,
                 certified_accuracy: ratio(certified, inputs),
                 mean_margin: margins.iter().map(|m| m / inputs.max(1) as f64).sum(),
@@ -112,7 +164,6 @@ impl CertifySummary {
                 seconds_per_input: records.iter().map(|r| r.seconds).sum::<f64>() / inputs.max(1) as f64,
             });
         }
-        let seconds = records.iter().map(|r| r.seconds).sum();
         Self { model, inputs, correct, clean_accuracy: ratio(correct, inputs), results, seconds }
     }
 }

@@ -10,7 +10,7 @@ mod smooth;
 mod table;
 mod tightness;
 
-pub use certify::{CertifyRecord, CertifySummary, EpsSummary};
+pub use certify::{CertifyRecord, CertifySummary, EpsSummary, Status};
 pub use curve::{CurvePoint, CurveSummary, usual_radii};
 pub use merge::{MergeError, MergedRun};
 pub use results::{Finding, Results, ResultsError, TableOptions};

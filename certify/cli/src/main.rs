@@ -11,6 +11,7 @@ mod lipschitz;
 mod merge;
 mod output;
 mod picture;
+mod radius;
 mod smooth;
 mod study;
 mod tightness;
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Prove how many inputs keep their class under every perturbation of size eps.
     Certify(certify::Args),
+    /// Search for perturbations of size eps that change the class.
+    Attack(certify::AttackArgs),
     /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
     Smooth(smooth::Args),
     /// Put the shards or index ranges of one run together.
@@ -54,6 +57,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Certify(args) => certify::run(&args),
+        Command::Attack(args) => certify::run_attack(&args),
         Command::Smooth(args) => smooth::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Curve(args) => curve::run(&args),

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// --alpha, --bound and --rule, each [default: as recorded].
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "model", "data", "labels", "indices", "scale", "mean", "std", "input_shape", "threads", "sigma", "n",
-        "n0", "map", "radius", "tolerance", "noise", "seed", "skip", "shard", "resume",
+        "n0", "map", "lipschitz", "radius", "tolerance", "noise", "seed", "skip", "shard", "resume",
     ])]
     from: Option<PathBuf>,
     /// Scale of the noise in units of the pixels as the network sees them

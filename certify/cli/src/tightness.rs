@@ -13,10 +13,10 @@ use tightrope::report::{LayerRecord, RunFile, TightnessInput, TightnessRecord, T
 use tightrope::tightness::{CompanionFigures, LayerTightness, Mask, Sampling, Tightness, weight_signs};
 
 use crate::args::{self, Eps};
-use crate::certify::class_of;
 use crate::input::{InputArgs, Inputs};
 use crate::output::{self, Failure, Result};
 use crate::study::{self, StudyName};
+use tightrope::attack::class_of;
 
 /// Inputs between two looks at Ctrl-C and two writes of results.
 const BLOCK: usize = 32;
@@ -193,7 +193,7 @@ impl<'a> Job<'a> {
                     if radii.tightness().is_nan() || companions.logit_margin.is_nan() {
                         return Err(anyhow!("{}: input {index}: values overflow", inputs.name).into());
                     }
-                    let predicted = class_of(logits.row(row));
+                    let predicted = class_of(&logits.row(row).to_vec());
                     let certified = predicted == Some(label) && margins.certified(0);
                     let input = TightnessInput { index, label, predicted, certified, seconds };
                     let layer =
