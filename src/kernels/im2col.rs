@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Scalar, is_zero};
+use super::Scalar;
 
 /// A rectangle of output positions: rows and columns.
 pub type Part = [Range<usize>; 2];
@@ -97,22 +97,21 @@ impl Window2d {
         }
     }
 
-    /// The least rectangle of positions outside which `channels` outputs
-    /// (`positions` entries each) are zero; none if all are.
-    pub fn support<T: Scalar>(&self, outputs: &[T]) -> Option<Part> {
+    /// The least rectangle of positions outside which all channels of
+    /// `outputs` (`positions` entries each) are zero; none if they are inside
+    /// too. `sizes` is working memory.
+    pub fn support<T: Scalar>(&self, outputs: &[T], sizes: &mut Vec<T>) -> Option<Part> {
+        sizes.clear();
+        sizes.resize(self.positions(), T::zero());
+        for channel in outputs.chunks_exact(self.positions()) {
+            sizes.iter_mut().zip(channel).for_each(|(size, y)| *size += y.abs());
+        }
         let mut part: Option<Part> = None;
-        for (line, y) in outputs.chunks_exact(self.out[1]).enumerate() {
-            if is_zero(y) {
-                continue;
-            }
+        for (row, y) in sizes.chunks_exact(self.out[1]).enumerate() {
             let Some(first) = y.iter().position(|&y| y != T::zero()) else { continue };
             let end = y.iter().rposition(|&y| y != T::zero()).unwrap_or(first) + 1;
-            let row = line % self.out[0];
             let [rows, columns] = part.unwrap_or([row..row + 1, first..end]);
-            part = Some([
-                rows.start.min(row)..rows.end.max(row + 1),
-                columns.start.min(first)..columns.end.max(end),
-            ]);
+            part = Some([rows.start..row + 1, columns.start.min(first)..columns.end.max(end)]);
         }
         part
     }
@@ -147,6 +146,9 @@ impl Window2d {
             let (taps_y, first_y) = self.taps_inside(0, y);
             for (x, row) in part[1].clone().zip(&mut rows) {
                 let (taps_x, first_x) = self.taps_inside(1, x);
+                if taps_x.is_empty() {
+                    continue;
+                }
                 let patches = images.chunks_exact_mut(self.pixels()).zip(row.chunks_exact(self.taps()));
                 for (image, patch) in patches {
                     for (step, ky) in taps_y.clone().enumerate() {
@@ -241,8 +243,8 @@ mod tests {
             let size = part[0].len() * part[1].len();
             w.col2im(&part, &transposed(&few, size), &mut b);
             prop_assert_eq!(a, b);
-            prop_assert_eq!(w.support(&whole[..w.positions()]), Some(part));
-            prop_assert_eq!(w.support(&vec![0.0; w.positions()]), None);
+            prop_assert_eq!(w.support(&whole[..w.positions()], &mut Vec::new()), Some(part));
+            prop_assert_eq!(w.support(&vec![0.0; w.positions()], &mut Vec::new()), None);
         }
     }
 }

@@ -55,7 +55,7 @@ impl Conv {
         let taps = ins * w.taps();
         let images = y.chunks_exact(outs * positions).zip(grad.chunks_exact_mut(ins * w.pixels()));
         for (index, (y, grad)) in images.enumerate() {
-            let Some(part) = w.support(y) else { continue };
+            let Some(part) = w.support(y, scratch) else { continue };
             let group = index % self.groups;
             let kernel = &weight[group * outs * taps..][..outs * taps];
             let size = part[0].len() * part[1].len();

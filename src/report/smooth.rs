@@ -131,7 +131,7 @@ impl SmoothSummary {
             model,
             inputs,
             abstentions: records.iter().filter(|r| r.predicted < 0).count(),
-            average_certified_radius: correct.iter().sum::<f64>() / inputs.max(1) as f64,
+            average_certified_radius: correct.iter().fold(0.0, |sum, r| sum + r) / inputs.max(1) as f64,
             results,
             samples,
             samples_per_second: samples as f64 / seconds.max(1e-9),

@@ -8,7 +8,7 @@ use crate::bounds::rounding::{centre_radius, gamma};
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
 use crate::kernels::is_zero;
-use crate::ops::{Line, Op, Weights};
+use crate::ops::{Op, Weights};
 
 /// `rows` linear functions on their way back: `constant + sum over values of
 /// pending . value`, each known up to `error`.
@@ -74,7 +74,7 @@ impl Relaxed<'_> {
         match &step.kind {
             Kind::Affine { offset } => {
                 let Op::Affine(op) = &node.op else { unreachable!("the step of an affine map") };
-                pass.absorb(&a, len, &step.charge, |_, i, _| offset.get(i).copied().unwrap_or(0.0));
+                pass.absorb(&mut a, len, &step.charge, |_, i, _| offset.get(i).copied().unwrap_or(0.0));
                 let mut parts: Vec<Vec<f64>> =
                     node.inputs.iter().map(|&v| vec![0.0; rows * graph.len(v)]).collect();
                 let mut below: Vec<&mut [f64]> = parts.iter_mut().map(Vec::as_mut_slice).collect();
@@ -85,12 +85,16 @@ impl Relaxed<'_> {
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
-                pass.replace(&mut a, len, &step.charge, |row, i, a| match chosen {
-                    Some((chosen, choices)) => {
-                        super::slopes::line(&lines[i], &choices[i], chosen[row * len + i], a)
-                    }
-                    None if a > 0.0 => lines[i].lower,
-                    None => lines[i].upper,
+                pass.absorb(&mut a, len, &step.charge, |row, i, a| {
+                    let line = match chosen {
+                        Some((chosen, choices)) => {
+                            super::slopes::line(&lines[i], &choices[i], chosen[row * len + i], *a)
+                        }
+                        None if *a > 0.0 => lines[i].lower,
+                        None => lines[i].upper,
+                    };
+                    *a *= line.slope;
+                    line.offset
                 });
                 self.deposit(pass, node.inputs[0], a);
             }
@@ -98,10 +102,10 @@ impl Relaxed<'_> {
                 let mut parts: Vec<Vec<f64>> =
                     node.inputs.iter().map(|&v| vec![0.0; rows * graph.len(v)]).collect();
                 let lens: Vec<usize> = node.inputs.iter().map(|&v| graph.len(v)).collect();
-                pass.absorb(&a, len, &step.charge, |row, i, a| {
-                    let plane = &planes[i][usize::from(a < 0.0)];
+                pass.absorb(&mut a, len, &step.charge, |row, i, a| {
+                    let plane = &planes[i][usize::from(*a < 0.0)];
                     for &(v, j, c) in &plane.terms {
-                        parts[v][row * lens[v] + j] += a * c;
+                        parts[v][row * lens[v] + j] += *a * c;
                     }
                     plane.offset
                 });
@@ -170,57 +174,34 @@ impl Relaxed<'_> {
 const RUN: usize = 16;
 
 impl Pass {
-    /// For every coefficient that is not zero: adds `a * offset(row, entry, a)`
-    /// to the constant and `|a| charge` to the error.
+    /// For every coefficient that is not zero: adds `a * offset` to the
+    /// constant and `|a| charge` to the error, where `each(row, entry, a)`
+    /// gives the offset and may change the coefficient.
     fn absorb(
-        &mut self,
-        a: &[f64],
-        len: usize,
-        charge: &[f64],
-        mut offset: impl FnMut(usize, usize, f64) -> f64,
-    ) {
-        for (row, a) in a.chunks_exact(len).enumerate() {
-            let (mut sum, mut cost) = (0.0, 0.0);
-            for (run, (a, charge)) in a.chunks(RUN).zip(charge.chunks(RUN)).enumerate() {
-                if !is_zero(a) {
-                    for (i, (&a, &charge)) in a.iter().zip(charge).enumerate() {
-                        if a != 0.0 {
-                            sum += a * offset(row, run * RUN + i, a);
-                            cost += a.abs() * charge;
-                        }
-                    }
-                }
-            }
-            self.constant[row] += sum;
-            self.error[row] += cost + f64::EPSILON * self.constant[row].abs();
-        }
-    }
-
-    /// As [`Pass::absorb`] with the constant of a line; the coefficient
-    /// becomes that on the line's argument.
-    fn replace(
         &mut self,
         a: &mut [f64],
         len: usize,
         charge: &[f64],
-        line: impl Fn(usize, usize, f64) -> Line,
+        mut each: impl FnMut(usize, usize, &mut f64) -> f64,
     ) {
         for (row, a) in a.chunks_exact_mut(len).enumerate() {
-            let (mut sum, mut cost) = (0.0, 0.0);
+            // One sum for each place in a run: additions need not wait for
+            // each other.
+            let (mut sums, mut costs) = ([0.0; RUN], [0.0; RUN]);
             for (run, (a, charge)) in a.chunks_mut(RUN).zip(charge.chunks(RUN)).enumerate() {
-                if !is_zero(a) {
-                    for (i, (a, &charge)) in a.iter_mut().zip(charge).enumerate() {
-                        if *a != 0.0 {
-                            let line = line(row, run * RUN + i, *a);
-                            sum += *a * line.offset;
-                            cost += a.abs() * charge;
-                            *a *= line.slope;
-                        }
+                if is_zero(a) {
+                    continue;
+                }
+                for (i, (a, &charge)) in a.iter_mut().zip(charge).enumerate() {
+                    if *a != 0.0 {
+                        let before = *a;
+                        sums[i] += before * each(row, run * RUN + i, a);
+                        costs[i] += before.abs() * charge;
                     }
                 }
             }
-            self.constant[row] += sum;
-            self.error[row] += cost + f64::EPSILON * self.constant[row].abs();
+            self.constant[row] += sums.iter().sum::<f64>();
+            self.error[row] += costs.iter().sum::<f64>() + f64::EPSILON * self.constant[row].abs();
         }
     }
 }
