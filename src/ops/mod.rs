@@ -58,15 +58,24 @@ pub enum Op {
 }
 
 /// The analyses of the toolkit, by name.
-pub const ANALYSES: [&str; 4] = ["inference", "ibp", "smoothing", "tightness"];
+pub const ANALYSES: [&str; 7] =
+    ["inference", "ibp", "crown", "attack", "smoothing", "lipschitz", "tightness"];
 
 impl Op {
-    /// The analyses that this operator supports.
+    /// The analyses that this operator supports. What loads can be evaluated
+    /// and bounded: unsupported operators are refused by name at load.
     #[must_use]
-    pub fn analyses(&self) -> &'static [&'static str] {
-        // What loads can be evaluated and bounded: unsupported operators are
-        // refused by name at load. Tightness is last.
-        if self.is_piecewise_linear() { &ANALYSES } else { &ANALYSES[..ANALYSES.len() - 1] }
+    pub fn analyses(&self) -> Vec<&'static str> {
+        let supports = |analysis: &&str| match *analysis {
+            "lipschitz" => match self {
+                Self::Affine(op) => op.is_finite(),
+                Self::Elementwise(function) => function.lipschitz().is_some(),
+                Self::Product(op) => matches!(op, Product::Max { .. } | Product::LogSumExp { .. }),
+            },
+            "tightness" => self.is_piecewise_linear(),
+            _ => true,
+        };
+        ANALYSES.into_iter().filter(supports).collect()
     }
 
     /// Whether the operator is an affine map, a piecewise-linear function or a

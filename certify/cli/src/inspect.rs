@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use tightrope::graph::Graph;
 use tightrope::onnx::{LoadOptions, load};
+use tightrope::ops::ANALYSES;
 
 use crate::args::Shape;
 use crate::output::{self, Result};
@@ -63,7 +64,7 @@ fn describe(model: &str, graph: &Graph) -> Value {
         "parameters": total("parameters"),
         "multiply_adds": total("multiply_adds"),
         "folded": graph.folded.iter().map(|(op, n)| (op.clone(), json!(n))).collect::<serde_json::Map<_, _>>(),
-        "analyses": tightrope::ops::ANALYSES.iter().map(|a| ((*a).to_owned(), json!(supported(a)))).collect::<serde_json::Map<_, _>>(),
+        "analyses": ANALYSES.iter().map(|a| ((*a).to_owned(), json!(supported(a)))).collect::<serde_json::Map<_, _>>(),
         "nodes": nodes,
     })
 }
@@ -86,6 +87,11 @@ fn text(description: &Value) -> String {
         "analyses",
     ]);
     let joined = |v: &Value| v.as_array().into_iter().flatten().map(string).collect::<Vec<_>>().join(", ");
+    let all_but = |v: &Value| {
+        let known = v.as_array().map_or(&[][..], Vec::as_slice);
+        let missing: Vec<&str> = ANALYSES.into_iter().filter(|a| !known.contains(&json!(a))).collect();
+        if missing.is_empty() { "all".to_owned() } else { format!("all but {}", missing.join(", ")) }
+    };
     for node in description["nodes"].as_array().into_iter().flatten() {
         table.add_row([
             string(&node["name"]),
@@ -95,7 +101,7 @@ fn text(description: &Value) -> String {
             shape(&node["shape"]),
             string(&node["parameters"]),
             string(&node["multiply_adds"]),
-            joined(&node["analyses"]),
+            all_but(&node["analyses"]),
         ]);
     }
     for column in table.column_iter_mut().skip(5).take(2) {

@@ -3,7 +3,7 @@
 
 use super::Relaxed;
 use super::slopes::Slopes;
-use super::step::{Kind, magnitudes};
+use super::step::{Kind, Step, magnitudes};
 use crate::bounds::rounding::{centre_radius, gamma};
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
@@ -74,7 +74,7 @@ impl Relaxed<'_> {
         match &step.kind {
             Kind::Affine { offset } => {
                 let Op::Affine(op) = &node.op else { unreachable!("the step of an affine map") };
-                pass.absorb(&mut a, len, &step.charge, |_, i, _| offset.get(i).copied().unwrap_or(0.0));
+                pass.absorb(&mut a, len, step, |_, i, _| offset.get(i).copied().unwrap_or(0.0));
                 let mut parts: Vec<Vec<f64>> =
                     node.inputs.iter().map(|&v| vec![0.0; rows * graph.len(v)]).collect();
                 let mut below: Vec<&mut [f64]> = parts.iter_mut().map(Vec::as_mut_slice).collect();
@@ -85,13 +85,12 @@ impl Relaxed<'_> {
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
-                pass.absorb(&mut a, len, &step.charge, |row, i, a| {
+                pass.absorb(&mut a, len, step, |row, i, a| {
                     let line = match chosen {
                         Some((chosen, choices)) => {
                             super::slopes::line(&lines[i], &choices[i], chosen[row * len + i], *a)
                         }
-                        None if *a > 0.0 => lines[i].lower,
-                        None => lines[i].upper,
+                        None => lines[i][usize::from(*a < 0.0)],
                     };
                     *a *= line.slope;
                     line.offset
@@ -102,7 +101,7 @@ impl Relaxed<'_> {
                 let mut parts: Vec<Vec<f64>> =
                     node.inputs.iter().map(|&v| vec![0.0; rows * graph.len(v)]).collect();
                 let lens: Vec<usize> = node.inputs.iter().map(|&v| graph.len(v)).collect();
-                pass.absorb(&mut a, len, &step.charge, |row, i, a| {
+                pass.absorb(&mut a, len, step, |row, i, a| {
                     let plane = &planes[i][usize::from(*a < 0.0)];
                     for &(v, j, c) in &plane.terms {
                         parts[v][row * lens[v] + j] += *a * c;
@@ -181,19 +180,19 @@ impl Pass {
         &mut self,
         a: &mut [f64],
         len: usize,
-        charge: &[f64],
+        step: &Step,
         mut each: impl FnMut(usize, usize, &mut f64) -> f64,
     ) {
         for (row, a) in a.chunks_exact_mut(len).enumerate() {
             // One sum for each place in a run: additions need not wait for
             // each other.
             let (mut sums, mut costs) = ([0.0; RUN], [0.0; RUN]);
-            for (run, (a, charge)) in a.chunks_mut(RUN).zip(charge.chunks(RUN)).enumerate() {
+            for (run, (a, charge)) in a.chunks_mut(RUN).zip(step.charge.chunks(RUN)).enumerate() {
                 if is_zero(a) {
                     continue;
                 }
                 for (i, (a, &charge)) in a.iter_mut().zip(charge).enumerate() {
-                    if *a != 0.0 {
+                    if step.finite || *a != 0.0 {
                         let before = *a;
                         sums[i] += before * each(row, run * RUN + i, a);
                         costs[i] += before.abs() * charge;

@@ -24,9 +24,10 @@ pub(super) struct Slopes {
 
 /// The line for the coefficient `a` and choice `t`. Computed with a few
 /// roundings, which the charge of the step covers.
-pub(super) fn line(default: &Lines, choices: &[Lines; 2], t: f64, a: f64) -> Line {
-    let side = |lines: &Lines| if a > 0.0 { lines.lower } else { lines.upper };
-    let (from, to) = (side(default), side(&choices[usize::from(t > 0.0)]));
+pub(super) fn line(default: &[Line; 2], choices: &[Lines; 2], t: f64, a: f64) -> Line {
+    let from = default[usize::from(a < 0.0)];
+    let to = &choices[usize::from(t > 0.0)];
+    let to = if a < 0.0 { to.upper } else { to.lower };
     if t == 0.0 || from == to {
         return from;
     }
@@ -125,7 +126,7 @@ impl Relaxed<'_> {
                         out[k] = at(line(&lines[i], &choices[i], t, a));
                         if a != 0.0 {
                             let side = |lines: &Lines| at(if a > 0.0 { lines.lower } else { lines.upper });
-                            let here = side(&lines[i]);
+                            let here = at(lines[i][usize::from(a < 0.0)]);
                             let [down, up] = [0, 1].map(|end| a * (side(&choices[i][end]) - here));
                             gradient[k] = match t {
                                 t if t > 0.0 => up,
@@ -140,8 +141,7 @@ impl Relaxed<'_> {
                 }
                 (Kind::Elementwise { lines, .. }, Some(a)) => {
                     for (k, (&a, &x)) in a.iter().zip(inputs[0]).enumerate() {
-                        let lines = &lines[k % len];
-                        let line = if a > 0.0 { lines.lower } else { lines.upper };
+                        let line = lines[k % len][usize::from(a < 0.0)];
                         out[k] = line.slope * x + line.offset;
                     }
                 }

@@ -15,6 +15,9 @@ pub(super) struct Step {
     pub(super) kind: Kind,
     /// Cost for a coefficient of 1 on each entry of the result.
     pub(super) charge: Vec<f64>,
+    /// Whether all constants and costs are finite, so that an entry with
+    /// coefficient 0 adds 0.
+    pub(super) finite: bool,
     /// Cost of underflow.
     pub(super) floor: f64,
 }
@@ -23,7 +26,7 @@ pub(super) enum Kind {
     /// The bias of an affine map; its coefficients stay in the graph.
     Affine { offset: Vec<f64> },
     /// Lines below and above each entry.
-    Elementwise { lines: Vec<Lines>, choices: Option<Vec<[Lines; 2]>> },
+    Elementwise { lines: Vec<[Line; 2]>, choices: Option<Vec<[Lines; 2]>> },
     /// Planes below and above each entry.
     Product { planes: Vec<[Plane; 2]> },
 }
@@ -63,7 +66,8 @@ impl Step {
                     *c = error * *c + gamma(len) * bias + bias_error;
                 }
                 let floor = underflow(terms) * (1.0 + total);
-                Self { kind: Kind::Affine { offset }, charge, floor }
+                let finite = all_finite(offset.iter().chain(&charge));
+                Self { kind: Kind::Affine { offset }, charge, finite, floor }
             }
             Op::Elementwise(function) => {
                 let x = &values[node.inputs[0]];
@@ -76,7 +80,7 @@ impl Step {
                 let choices = choices.then(|| {
                     hinted(0.0).into_iter().zip(hinted(1.0)).map(|(a, b)| [a, b]).collect::<Vec<_>>()
                 });
-                let charge = (0..len)
+                let charge: Vec<f64> = (0..len)
                     .map(|i| {
                         let all = choices.as_ref().map_or([default[i]; 2], |c| c[i]);
                         let worst = |side: fn(&Lines) -> Line| {
@@ -90,7 +94,12 @@ impl Step {
                     })
                     .collect();
                 let floor = rounding::underflow(len) * (1.0 + total);
-                Self { kind: Kind::Elementwise { lines: default, choices }, charge, floor }
+                let lines: Vec<[Line; 2]> = default.iter().map(|l| [l.lower, l.upper]).collect();
+                let chosen = choices.iter().flatten().flatten().flat_map(|l| [l.lower, l.upper]);
+                let offsets: Vec<f64> =
+                    lines.iter().flatten().copied().chain(chosen).map(|l| l.offset).collect();
+                let finite = all_finite(offsets.iter().chain(&charge));
+                Self { kind: Kind::Elementwise { lines, choices }, charge, finite, floor }
             }
             Op::Product(op) => {
                 let bounds: Vec<_> =
@@ -113,10 +122,14 @@ impl Step {
                     let terms = plane.terms.iter().map(|&(v, i, c)| c.abs() * sizes[v][i]);
                     gamma(most) * terms.sum::<f64>() + gamma(len) * plane.offset.abs()
                 };
-                let charge = planes.iter().map(|[low, high]| cost(low).max(cost(high))).collect();
+                let charge: Vec<f64> = planes.iter().map(|[low, high]| cost(low).max(cost(high))).collect();
                 let floor = underflow(most) * (1.0 + total);
-                Self { kind: Kind::Product { planes }, charge, floor }
+                Self { kind: Kind::Product { planes }, charge, finite: false, floor }
             }
         }
     }
+}
+
+fn all_finite<'a>(mut values: impl Iterator<Item = &'a f64>) -> bool {
+    values.all(|x| x.is_finite())
 }
