@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use tightrope::tightness::generate::Init;
+
 use common::{models, records, refused, run, stdout, tightrope};
 
 const IBP: &str = "mnist-cnn-ibp0.1.onnx";
@@ -215,4 +217,19 @@ fn inspect_shows_every_node() {
     assert_eq!(json["nodes"][0]["multiply_adds"], 16 * 14 * 14 * 16);
     assert_eq!(json["input"]["shape"], serde_json::json!([1, 1, 28, 28]));
     assert_eq!(json["analyses"]["ibp"], true);
+}
+
+#[test]
+fn a_network_of_one_output_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("one.onnx");
+    let graph = tightrope::tightness::generate::dense_chain(&[784, 1], false, Init::KaimingUniform, 0);
+    tightrope::onnx::save(&graph, &path).expect("room");
+    let model = path.to_str().expect("UTF-8");
+    let data =
+        ["--data", "data/mnist-test-1000-images.idx.gz", "--labels", "data/mnist-test-1000-labels.idx.gz"];
+    for options in [["certify", "--eps", "0"], ["attack", "--eps", "0.1"], ["smooth", "--sigma", "1"]] {
+        let text = refused(&[&options[..1], &[model], &options[1..], &data].concat(), 2);
+        assert!(text.contains("one.onnx") && text.contains("at least 2"), "{text}");
+    }
 }
