@@ -15,7 +15,7 @@ use tightrope::smoothing::procedure::{
     Bound, Candidate, Estimation, Outcome, RadiusRule, Selection, Setup, Stopping, Threat,
 };
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
-use tightrope::smoothing::sampler::{Drawing, Sampler};
+use tightrope::smoothing::sampler::{Drawing, NoisyInputs, Sampler};
 use tightrope::smoothing::simplex::SimplexMap;
 use tightrope::smoothing::stream::InputStreams;
 
@@ -38,24 +38,24 @@ fn samples_do_not_depend_on_ranges_or_threads() {
         (Threat::Laplace(scale(0.2)), false),
     ] {
         let drawing = Drawing::new(threat, lattice).expect("a scale that fits");
-        let sampler = Sampler::new(&plan, &drawing, InputStreams::new(3, 17), &x).expect("on the grid");
+        let inputs = NoisyInputs::new(&drawing, InputStreams::new(3, 17), &x).expect("on the grid");
+        let sampler = Sampler::new(&plan, &inputs);
         let whole = pool(2).install(|| sampler.logits(0..300));
         assert_eq!(pool(1).install(|| sampler.logits(0..300)), whole);
         for range in [0..1, 5..6, 37..300, 128..131] {
             let rows = ndarray::s![range.start as usize..range.end as usize, ..];
-            assert_eq!(sampler.logits(range), whole.slice(rows));
+            assert_eq!(sampler.logits(range.clone()), whole.slice(rows));
+            assert_eq!(plan.run(inputs.batch(range).view()), whole.slice(rows), "by any classifier");
         }
-        let other = Sampler::new(&plan, &drawing, InputStreams::new(4, 17), &x).expect("on the grid");
-        assert_ne!(other.logits(0..300), whole, "the seed matters");
+        let other = NoisyInputs::new(&drawing, InputStreams::new(4, 17), &x).expect("on the grid");
+        assert_ne!(Sampler::new(&plan, &other).logits(0..300), whole, "the seed matters");
     }
 }
 
 #[test]
 fn the_lattice_refuses_what_is_off_its_grid() {
-    let plan = Plan::new(&half_space());
     let drawing = Drawing::new(Threat::Gaussian(scale(0.5)), true).expect("a scale that fits");
-    let error =
-        Sampler::new(&plan, &drawing, InputStreams::new(0, 0), &[0.0, 0.3]).err().expect("off the grid");
+    let error = NoisyInputs::new(&drawing, InputStreams::new(0, 0), &[0.0, 0.3]).err().expect("off the grid");
     assert_eq!(error.entry, 1);
     assert!(error.to_string().contains("k/255"), "{error}");
 }
@@ -99,7 +99,8 @@ fn certify_at(
     seed: u64,
 ) -> Outcome {
     let streams = InputStreams::new(seed, 0);
-    let sampler = Sampler::new(plan, drawing, streams, input).expect("an input");
+    let inputs = NoisyInputs::new(drawing, streams, input).expect("an input");
+    let sampler = Sampler::new(plan, &inputs);
     let mut sample = |range| Ok(sampler.logits(range));
     let setup = Setup {
         threat,

@@ -16,7 +16,8 @@
 //! | [`confidence`] | confidence bounds on a mean score |
 //! | [`radius`] | radii from bounds |
 //! | [`ledger`], [`procedure`] | where alpha goes; selection, estimation, stopping |
-//! | [`sampler`] | logits of a network under noise |
+//! | [`sampler`] | inputs under noise, and the logits of a network on them |
+//! | [`certifier`] | all of it for one input after the other |
 //! | [`prediction`], [`regression`] | classes without a radius; median smoothing |
 //! | [`normal`], [`quantity`] | the normal distribution from below and above; the types of quantities |
 //!
@@ -28,6 +29,7 @@
 //! The ordinary noise is drawn in `f32` and added in `f32`, while certificates speak of real noise; a
 //! network built for it can tell the difference. The lattice mode closes that gap for 8-bit inputs.
 
+pub mod certifier;
 pub mod confidence;
 pub mod ledger;
 pub mod noise;

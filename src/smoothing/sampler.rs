@@ -33,13 +33,18 @@ pub struct OffGrid {
     pub value: f32,
 }
 
-/// The noisy evaluations of one input, by sample index.
-pub struct Sampler<'a> {
-    plan: &'a Plan,
+/// One input under noise, by sample index: what a base classifier is asked.
+pub struct NoisyInputs<'a> {
     drawing: &'a Drawing,
     streams: InputStreams,
     x: &'a [f32],
     pixels: Vec<u8>,
+}
+
+/// The noisy evaluations of one input by a network, by sample index.
+pub struct Sampler<'a> {
+    plan: &'a Plan,
+    inputs: &'a NoisyInputs<'a>,
 }
 
 impl Drawing {
@@ -84,18 +89,12 @@ impl Drawing {
     }
 }
 
-impl<'a> Sampler<'a> {
-    /// The samples of the input `x` (as many entries as the network's input),
-    /// drawn from `streams`.
+impl<'a> NoisyInputs<'a> {
+    /// The input `x` under noise from `streams`.
     ///
     /// # Errors
     /// [`OffGrid`] if the lattice mode meets a value off its grid.
-    pub fn new(
-        plan: &'a Plan,
-        drawing: &'a Drawing,
-        streams: InputStreams,
-        x: &'a [f32],
-    ) -> Result<Self, OffGrid> {
+    pub fn new(drawing: &'a Drawing, streams: InputStreams, x: &'a [f32]) -> Result<Self, OffGrid> {
         let on_grid = |(entry, &value): (usize, &f32)| {
             let level = (value * 255.0).round();
             let on = (0.0..=255.0).contains(&level) && level / 255.0 == value;
@@ -105,7 +104,49 @@ impl<'a> Sampler<'a> {
             Drawing::Ordinary(_) => Vec::new(),
             Drawing::Lattice(_) => x.iter().enumerate().map(on_grid).collect::<Result<_, _>>()?,
         };
-        Ok(Self { plan, drawing, streams, x, pixels })
+        Ok(Self { drawing, streams, x, pixels })
+    }
+
+    /// Writes the samples from `first` on to `noisy`, one row of the input's length for each.
+    pub fn draw(&self, first: u32, noisy: &mut [f32]) {
+        for (sample, noisy) in (first..).zip(noisy.chunks_exact_mut(self.x.len().max(1))) {
+            let stream = self.streams.sample(sample);
+            match self.drawing {
+                Drawing::Lattice(lattice) => lattice.add(&stream, &self.pixels, noisy),
+                Drawing::Ordinary(Threat::Gaussian(sigma)) => {
+                    Gaussian { sigma: *sigma }.add(&stream, self.x, noisy);
+                }
+                Drawing::Ordinary(Threat::Uniform(lambda)) => {
+                    Uniform { lambda: *lambda }.add(&stream, self.x, noisy);
+                }
+                Drawing::Ordinary(Threat::Laplace(lambda)) => {
+                    Laplace { lambda: *lambda }.add(&stream, self.x, noisy);
+                }
+            }
+        }
+    }
+
+    /// The samples in `range` (`samples x entries`), drawn in parallel.
+    ///
+    /// # Panics
+    /// If the range includes `u32::MAX`, which is no sample's index.
+    #[must_use]
+    pub fn batch(&self, range: Range<u32>) -> Array2<f32> {
+        let mut noisy = Array2::zeros((range.len(), self.x.len()));
+        let rows = noisy.axis_chunks_iter_mut(Axis(0), 16).into_par_iter().enumerate();
+        rows.for_each(|(index, mut rows)| {
+            let rows = rows.as_slice_mut().expect("rows of a fresh array");
+            self.draw(range.start + (index * 16) as u32, rows);
+        });
+        noisy
+    }
+}
+
+impl<'a> Sampler<'a> {
+    /// The network's answers to these inputs, which have as many entries as the network's.
+    #[must_use]
+    pub fn new(plan: &'a Plan, inputs: &'a NoisyInputs<'a>) -> Self {
+        Self { plan, inputs }
     }
 
     /// Logits (`samples x classes`) of the samples in `range`, in parallel. A
@@ -116,34 +157,15 @@ impl<'a> Sampler<'a> {
     #[must_use]
     pub fn logits(&self, range: Range<u32>) -> Array2<f32> {
         let mut logits = Array2::zeros((range.len(), self.plan.output_len()));
-        let tile = self.plan.tile();
+        let (tile, len) = (self.plan.tile(), self.inputs.x.len());
         logits.axis_chunks_iter_mut(Axis(0), tile).into_par_iter().enumerate().for_each_init(
-            || (self.plan.workspace(), vec![0.0; tile * self.x.len()]),
-            |(workspace, inputs), (index, mut out)| {
-                let first = range.start + (index * tile) as u32;
-                let inputs = &mut inputs[..out.nrows() * self.x.len()];
-                for (sample, noisy) in (first..).zip(inputs.chunks_exact_mut(self.x.len())) {
-                    self.draw(sample, noisy);
-                }
-                self.plan.run_tile(workspace, inputs, out.as_slice_mut().expect("rows of a fresh array"));
+            || (self.plan.workspace(), vec![0.0; tile * len]),
+            |(workspace, noisy), (index, mut out)| {
+                let noisy = &mut noisy[..out.nrows() * len];
+                self.inputs.draw(range.start + (index * tile) as u32, noisy);
+                self.plan.run_tile(workspace, noisy, out.as_slice_mut().expect("rows of a fresh array"));
             },
         );
         logits
-    }
-
-    fn draw(&self, sample: u32, noisy: &mut [f32]) {
-        let stream = self.streams.sample(sample);
-        match self.drawing {
-            Drawing::Lattice(lattice) => lattice.add(&stream, &self.pixels, noisy),
-            Drawing::Ordinary(Threat::Gaussian(sigma)) => {
-                Gaussian { sigma: *sigma }.add(&stream, self.x, noisy);
-            }
-            Drawing::Ordinary(Threat::Uniform(lambda)) => {
-                Uniform { lambda: *lambda }.add(&stream, self.x, noisy);
-            }
-            Drawing::Ordinary(Threat::Laplace(lambda)) => {
-                Laplace { lambda: *lambda }.add(&stream, self.x, noisy);
-            }
-        }
     }
 }

@@ -3,15 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::anyhow;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use tightrope::graph::Graph;
-use tightrope::lipschitz::{EvaluationError, Network, NodeReport, Report};
+use tightrope::lipschitz::{NodeReport, Report};
 use tightrope::onnx::{LoadOptions, load};
-use tightrope::smoothing::procedure::{Candidate, Threat};
 use tightrope::smoothing::radius::Lipschitz;
-use tightrope::smoothing::sampler::Drawing;
 
 use crate::args::Shape;
 use crate::output::{self, Result};
@@ -104,64 +100,16 @@ impl FromStr for Asked {
 }
 
 impl Asked {
+    /// The user's constant, if there is one.
+    pub(crate) fn constant(self) -> Option<Lipschitz> {
+        match self {
+            Self::Auto => None,
+            Self::Constant(constant) => Some(constant),
+        }
+    }
+
     /// For the first line of a run file.
     pub(crate) fn header(self) -> Value {
-        match self {
-            Self::Auto => json!("auto"),
-            Self::Constant(constant) => json!(constant.get()),
-        }
-    }
-}
-
-/// What a run knows of its network's logits.
-pub(crate) struct Logits {
-    constant: Lipschitz,
-    error: EvaluationError,
-}
-
-impl Logits {
-    /// Bounds the network; refuses what cannot be used.
-    pub(crate) fn new(asked: Asked, graph: &Graph, threat: Threat) -> Result<Self> {
-        if !matches!(threat, Threat::Gaussian(_)) {
-            return Err(anyhow!("--lipschitz with {threat:?}; accepted: Gaussian noise, or lattice").into());
-        }
-        let network = Network::new(graph);
-        let report = network.report();
-        let (Some(total), Some(error)) = (report.total, network.evaluation_error()) else {
-            let node = report.obstacle.unwrap_or_else(|| "the output".into());
-            return Err(anyhow!(
-                "--lipschitz: no Lipschitz constant is known for the node {node}, and without one neither \
-                 the logits nor the rounding of their evaluation can be bounded; accepted: networks for \
-                 which `tightrope lipschitz` finds a constant"
-            )
-            .into());
-        };
-        let constant = match asked {
-            // A network that is constant has any positive number.
-            Asked::Auto => Lipschitz::new(total.max(1e-100))?,
-            Asked::Constant(constant) => constant,
-        };
-        Ok(Self { constant, error })
-    }
-
-    /// The candidates of one input: of each one with a map that has slopes also
-    /// the Lipschitz-aware form, or that alone if a map was named.
-    pub(crate) fn candidates(
-        &self,
-        candidates: &[Candidate],
-        named: bool,
-        drawing: &Drawing,
-        image: &[f32],
-    ) -> Result<Vec<Candidate>> {
-        let error = drawing.evaluation_error(image, self.constant, &self.error);
-        let mut all = if named { Vec::new() } else { candidates.to_vec() };
-        for candidate in candidates {
-            match candidate.aware(self.constant, error) {
-                Ok(aware) => all.push(aware),
-                Err(error) if named => return Err(error.into()),
-                Err(_) => {}
-            }
-        }
-        Ok(all)
+        self.constant().map_or_else(|| json!("auto"), |constant| json!(constant.get()))
     }
 }

@@ -9,20 +9,14 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use tightrope::exec::Plan;
 use tightrope::report::{RunFile, RunLines, SmoothRecord, SmoothSummary, cohen_tsv};
-use tightrope::smoothing::procedure::{
-    Bound, Candidate, Estimation, RadiusRule, SampleError, Selection, Setup, Stopping, Threat,
-};
+use tightrope::smoothing::certifier::{Certifier, Options, OptionsError};
+use tightrope::smoothing::procedure::{Bound, Outcome, RadiusRule, SampleError, Stopping, Threat};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
-use tightrope::smoothing::sampler::{Drawing, Sampler};
-use tightrope::smoothing::simplex::SimplexMap;
-use tightrope::smoothing::stream::InputStreams;
+use tightrope::smoothing::sampler::Sampler;
 
 use crate::input::{InputArgs, Inputs};
-use crate::lipschitz::{self, Logits};
+use crate::lipschitz;
 use crate::output::{self, Failure, Result};
-
-/// Samples asked for at once; does not influence any result.
-const BATCH: u32 = 4096;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -220,12 +214,7 @@ fn summarize(args: &Args, model: String, records: &[SmoothRecord]) -> Result<()>
 
 /// What is the same for all inputs.
 struct Job {
-    threat: Threat,
-    drawing: Drawing,
-    alpha: Alpha,
-    candidates: Vec<Candidate>,
-    logits: Option<Logits>,
-    stopping: Stopping,
+    certifier: Certifier,
     header: Value,
 }
 
@@ -271,15 +260,27 @@ impl Job {
             "skip": args.skip,
             "shard": args.shard,
         }));
-        Ok(Self {
+        let map = if args.map == "auto" { None } else { Some(args.map.parse().context("--map")?) };
+        let options = Options {
             threat,
-            drawing: Drawing::new(threat, args.noise == NoiseName::Lattice).context("--sigma")?,
+            lattice: args.noise == NoiseName::Lattice,
+            map,
+            bound: args.bound.map(Bound::from),
+            rule: args.rule.map(RadiusRule::from),
             alpha: Alpha::new(alpha).context("--alpha")?,
-            candidates: candidates(args, threat)?,
-            logits: args.lipschitz.map(|asked| Logits::new(asked, &inputs.graph, threat)).transpose()?,
+            n0: args.n0,
             stopping,
-            header,
-        })
+            seed: args.seed,
+        };
+        let mut certifier = Certifier::new(options).map_err(|error| match error {
+            OptionsError::Lattice(_) => anyhow!(error).context("--sigma"),
+            OptionsError::Auto => anyhow!(error).context("--bound or --rule with --map auto"),
+            _ => anyhow!(error),
+        })?;
+        if let Some(asked) = args.lipschitz {
+            certifier = certifier.aware(&inputs.graph, asked.constant()).context("--lipschitz")?;
+        }
+        Ok(Self { certifier, header })
     }
 
     /// Certifies the inputs that are asked for and not yet in the run file.
@@ -320,64 +321,18 @@ impl Job {
         Ok(())
     }
 
-    fn certify(
-        &self,
-        args: &Args,
-        plan: &Plan,
-        index: usize,
-        image: &[f32],
-    ) -> Result<tightrope::smoothing::procedure::Outcome> {
-        let streams = InputStreams::new(args.seed, index as u64);
-        let sampler = Sampler::new(plan, &self.drawing, streams, image)?;
-        let mut sample = |range| {
+    fn certify(&self, args: &Args, plan: &Plan, index: usize, image: &[f32]) -> Result<Outcome> {
+        let outcome = self.certifier.certify(index as u64, image, |inputs, range| {
             if output::interrupted() {
-                Err(SampleError::from("interrupted"))
-            } else {
-                Ok(sampler.logits(range))
+                return Err(SampleError::from("interrupted"));
             }
-        };
-        let setup = Setup {
-            threat: self.threat,
-            charge: self.drawing.charge(image.len()),
-            alpha: self.alpha,
-            n0: args.n0,
-            batch: BATCH,
-            randomized: Some(streams.randomized_clopper_pearson()),
-        };
-        let with_logits = self
-            .logits
-            .as_ref()
-            .map(|logits| logits.candidates(&self.candidates, args.map != "auto", &self.drawing, image));
-        let with_logits = with_logits.transpose()?;
-        let candidates = with_logits.as_ref().unwrap_or(&self.candidates);
-        let selected = Selection::run(setup, candidates, args.n, &mut sample);
-        let outcome = selected.and_then(|s| Estimation::new(s).run(self.stopping, &mut sample));
+            Ok(Sampler::new(plan, inputs).logits(range))
+        });
         if output::interrupted() && outcome.is_err() {
             return Err(Failure::interrupted(args.out.as_deref()));
         }
         Ok(outcome?)
     }
-}
-
-/// The combinations that the selection chooses from.
-fn candidates(args: &Args, threat: Threat) -> Result<Vec<Candidate>> {
-    let gaussian = matches!(threat, Threat::Gaussian(_));
-    if args.map == "auto" {
-        if args.bound.is_some() || args.rule.is_some() {
-            let text = "--bound or --rule with --map auto, which brings its own; name a map";
-            return Err(anyhow!(text).into());
-        }
-        // Other noise than Gaussian has a one-sided radius only.
-        let fits = |c: &Candidate| gaussian || c.rule() == RadiusRule::OneSided;
-        return Ok(Candidate::auto(None).into_iter().filter(fits).collect());
-    }
-    let map: SimplexMap = args.map.parse().context("--map")?;
-    let hardmax = map == SimplexMap::Hardmax;
-    let bound = if hardmax { Bound::ClopperPearson } else { Bound::Bernstein };
-    let bound = args.bound.map_or(bound, Bound::from);
-    let rule = if hardmax || !gaussian { RadiusRule::OneSided } else { RadiusRule::TwoSided };
-    let rule = args.rule.map_or(rule, RadiusRule::from);
-    Ok(vec![Candidate::new(map, bound, rule)?])
 }
 
 fn text(summary: &SmoothSummary) -> String {

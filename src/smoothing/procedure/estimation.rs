@@ -40,6 +40,16 @@ pub enum Stopping {
     },
 }
 
+impl Stopping {
+    /// The most samples that may be drawn.
+    #[must_use]
+    pub fn most(self) -> u32 {
+        match self {
+            Self::Fixed(most) | Self::Settle { most, .. } | Self::Tolerance { most, .. } => most,
+        }
+    }
+}
+
 /// Step 2 for one input.
 #[derive(Debug)]
 pub struct Estimation {

@@ -1,0 +1,185 @@
+//! Certification by smoothing of one input after the other, for any base classifier.
+
+use std::ops::Range;
+
+use ndarray::Array2;
+use thiserror::Error;
+
+use super::noise::LatticeError;
+use super::procedure::{
+    Bound, Candidate, CandidateError, Estimation, Outcome, ProcedureError, RadiusRule, SampleError,
+    Selection, Setup, Stopping, Threat,
+};
+use super::quantity::{Alpha, OutOfRange};
+use super::radius::Lipschitz;
+use super::sampler::{Drawing, NoisyInputs, OffGrid};
+use super::simplex::SimplexMap;
+use super::stream::InputStreams;
+use crate::graph::Graph;
+use crate::lipschitz::{EvaluationError, Network};
+
+/// Samples asked for at once; does not influence any result.
+const BATCH: u32 = 4096;
+
+/// What is asked of a [`Certifier`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The noise.
+    pub threat: Threat,
+    /// Whether Gaussian noise is drawn on the grid of 8-bit pixels, exactly.
+    pub lattice: bool,
+    /// The simplex map; none for the most promising one of [`Candidate::auto`].
+    pub map: Option<SimplexMap>,
+    /// The confidence bound; none for Clopper-Pearson with hardmax, empirical Bernstein else.
+    pub bound: Option<Bound>,
+    /// The radius rule; none for two-sided where map and noise allow it.
+    pub rule: Option<RadiusRule>,
+    /// The risk of a false certificate, for each input.
+    pub alpha: Alpha,
+    /// Samples for the selection.
+    pub n0: u32,
+    /// When the estimation stops.
+    pub stopping: Stopping,
+    /// The seed of all noise.
+    pub seed: u64,
+}
+
+/// Smoothing with fixed options, for any number of inputs.
+#[derive(Debug)]
+pub struct Certifier {
+    options: Options,
+    drawing: Drawing,
+    candidates: Vec<Candidate>,
+    logits: Option<(Lipschitz, EvaluationError)>,
+}
+
+/// Options that have no meaning together.
+#[derive(Debug, Error)]
+pub enum OptionsError {
+    /// A scale that the lattice cannot have.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+    /// A combination of map, bound and rule without meaning.
+    #[error(transparent)]
+    Candidate(#[from] CandidateError),
+    /// A constant that cannot be used.
+    #[error(transparent)]
+    Constant(#[from] OutOfRange),
+    /// A bound or rule without a map.
+    #[error("found a bound or a radius rule with the map auto, which brings its own; accepted: bound and rule with a named map")]
+    Auto,
+    /// Lipschitz-aware radii with other noise than Gaussian.
+    #[error("found a Lipschitz constant with {0:?}; accepted: Gaussian noise, or lattice")]
+    Noise(Threat),
+    /// A network that cannot be bounded.
+    #[error(
+        "no Lipschitz constant is known for the node {0}, and without one neither the logits nor the \
+         rounding of their evaluation can be bounded; accepted: networks for which `tightrope lipschitz` \
+         finds a constant"
+    )]
+    NoConstant(String),
+}
+
+/// Why an input could be neither certified nor abstained on.
+#[derive(Debug, Error)]
+pub enum CertifierError {
+    /// An input that the noise cannot be added to.
+    #[error(transparent)]
+    OffGrid(#[from] OffGrid),
+    /// An aware radius that has no meaning for this input.
+    #[error(transparent)]
+    Candidate(#[from] CandidateError),
+    /// The procedure failed, perhaps because the classifier did.
+    #[error(transparent)]
+    Procedure(#[from] ProcedureError),
+}
+
+impl Certifier {
+    /// Checks the options against each other.
+    ///
+    /// # Errors
+    /// [`OptionsError`] for those without meaning.
+    pub fn new(options: Options) -> Result<Self, OptionsError> {
+        let drawing = Drawing::new(options.threat, options.lattice)?;
+        let candidates = candidates(&options)?;
+        Ok(Self { options, drawing, candidates, logits: None })
+    }
+
+    /// Adds radii that know a Lipschitz constant (l2) of the logits of the network that will be the base
+    /// classifier, evaluated by [`Plan`](crate::exec::Plan): `constant` on the caller's word, or none for
+    /// the one of [`Network::report`]. With a named map only they are used.
+    ///
+    /// # Errors
+    /// [`OptionsError`] for other noise than Gaussian, and for networks without a known constant.
+    pub fn aware(mut self, graph: &Graph, constant: Option<Lipschitz>) -> Result<Self, OptionsError> {
+        if !matches!(self.options.threat, Threat::Gaussian(_)) {
+            return Err(OptionsError::Noise(self.options.threat));
+        }
+        let network = Network::new(graph);
+        let report = network.report();
+        let (Some(total), Some(error)) = (report.total, network.evaluation_error()) else {
+            return Err(OptionsError::NoConstant(report.obstacle.unwrap_or_else(|| "the output".into())));
+        };
+        // A network that is constant has any positive number.
+        let constant = constant.map_or_else(|| Lipschitz::new(total.max(1e-100)), Ok)?;
+        self.logits = Some((constant, error));
+        Ok(self)
+    }
+
+    /// Certifies the input `x` with this index or abstains. `sample` answers noisy inputs, of which it
+    /// asks [`NoisyInputs`] for those of a range of sample indices, with logits (`samples x classes`).
+    ///
+    /// # Errors
+    /// [`CertifierError`] for an input off the lattice's grid, or if `sample` fails.
+    pub fn certify(
+        &self,
+        index: u64,
+        x: &[f32],
+        mut sample: impl FnMut(&NoisyInputs, Range<u32>) -> Result<Array2<f32>, SampleError>,
+    ) -> Result<Outcome, CertifierError> {
+        let options = &self.options;
+        let streams = InputStreams::new(options.seed, index);
+        let inputs = NoisyInputs::new(&self.drawing, streams, x)?;
+        let mut sample = |range| sample(&inputs, range);
+        let setup = Setup {
+            threat: options.threat,
+            charge: self.drawing.charge(x.len()),
+            alpha: options.alpha,
+            n0: options.n0,
+            batch: BATCH,
+            randomized: Some(streams.randomized_clopper_pearson()),
+        };
+        let candidates = self.candidates_at(x)?;
+        let selection = Selection::run(setup, &candidates, options.stopping.most(), &mut sample)?;
+        Ok(Estimation::new(selection).run(options.stopping, &mut sample)?)
+    }
+
+    /// The candidates of one input: with a constant, of each one whose map has slopes also the
+    /// Lipschitz-aware form, or that alone if a map was named.
+    fn candidates_at(&self, x: &[f32]) -> Result<Vec<Candidate>, CandidateError> {
+        let Some((constant, error)) = &self.logits else { return Ok(self.candidates.clone()) };
+        let error = self.drawing.evaluation_error(x, *constant, error);
+        let aware = self.candidates.iter().map(|c| c.aware(*constant, error));
+        if self.options.map.is_some() {
+            return aware.collect();
+        }
+        Ok(self.candidates.iter().copied().chain(aware.flatten()).collect())
+    }
+}
+
+/// The combinations that the selection chooses from.
+fn candidates(options: &Options) -> Result<Vec<Candidate>, OptionsError> {
+    let gaussian = matches!(options.threat, Threat::Gaussian(_));
+    let Some(map) = options.map else {
+        if options.bound.is_some() || options.rule.is_some() {
+            return Err(OptionsError::Auto);
+        }
+        // Other noise than Gaussian has a one-sided radius only.
+        let fits = |c: &Candidate| gaussian || c.rule() == RadiusRule::OneSided;
+        return Ok(Candidate::auto(None).into_iter().filter(fits).collect());
+    };
+    let hardmax = map == SimplexMap::Hardmax;
+    let bound = if hardmax { Bound::ClopperPearson } else { Bound::Bernstein };
+    let rule = if hardmax || !gaussian { RadiusRule::OneSided } else { RadiusRule::TwoSided };
+    Ok(vec![Candidate::new(map, options.bound.unwrap_or(bound), options.rule.unwrap_or(rule))?])
+}
