@@ -66,7 +66,9 @@ pub enum OptionsError {
     #[error(transparent)]
     Constant(#[from] OutOfRange),
     /// A bound or rule without a map.
-    #[error("found a bound or a radius rule with the map auto, which brings its own; accepted: bound and rule with a named map")]
+    #[error(
+        "found a bound or a radius rule with the map auto, which brings its own; accepted: bound and rule with a named map"
+    )]
     Auto,
     /// Lipschitz-aware radii with other noise than Gaussian.
     #[error("found a Lipschitz constant with {0:?}; accepted: Gaussian noise, or lattice")]
