@@ -81,7 +81,7 @@ impl Margins {
 pub struct MarginBounds<'a> {
     graph: &'a Graph,
     method: Method,
-    plan: Plan,
+    plan: Plan<'a>,
     keep: Vec<bool>,
     elisions: Vec<OnceLock<Elision>>,
 }

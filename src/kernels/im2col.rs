@@ -73,6 +73,20 @@ impl Window2d {
         (first..end.max(first), (start + first * dilation).saturating_sub(pad))
     }
 
+    /// Calls `each(position, tap, pixel)` for every tap of every window that
+    /// falls inside the image.
+    pub fn each_read(&self, mut each: impl FnMut(usize, usize, usize)) {
+        for (y, x) in (0..self.out[0]).flat_map(|y| (0..self.out[1]).map(move |x| (y, x))) {
+            let ((taps_y, first_y), (taps_x, first_x)) = (self.taps_inside(0, y), self.taps_inside(1, x));
+            for (ky, pixel_y) in taps_y.zip((first_y..).step_by(self.dilation[0])) {
+                for (kx, pixel_x) in taps_x.clone().zip((first_x..).step_by(self.dilation[1])) {
+                    let (tap, pixel) = (ky * self.kernel[1] + kx, pixel_y * self.image[1] + pixel_x);
+                    each(y * self.out[1] + x, tap, pixel);
+                }
+            }
+        }
+    }
+
     /// Calls `each(column, pixel, count)` for every run of `count` output
     /// positions, starting at index `column` of the unrolled matrix, which
     /// read pixels from `pixel` on in steps of the horizontal stride.
@@ -219,6 +233,9 @@ mod tests {
             w.im2col(&images, &mut matrix);
             prop_assert_eq!(&matrix[..block], &reference(&w, &images[..w.pixels()])[..]);
             prop_assert_eq!(&matrix[block..], &reference(&w, &images[w.pixels()..])[..]);
+            let mut reads = vec![0.0; block];
+            w.each_read(|position, tap, pixel| reads[tap * w.positions() + position] = images[pixel]);
+            prop_assert_eq!(&matrix[..block], &reads[..]);
             // <im2col(x), m> = <x, col2im(m)>; all integers, so exactly.
             let other: Vec<f64> = (0..2 * block).map(|i| (i * i % 11) as f64).collect();
             let mut back = vec![0.0; images.len()];

@@ -97,7 +97,6 @@ fn blocked_avx2<T: Scalar, const COLS: usize>(out: &mut [T], a: Matrix<T>, b: &[
 /// `out += a b` in blocks of `ROWS x COLS` results by `DEPTH` terms; `b` is
 /// row-major with `b_stride` entries from row to row.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with its caller's processor features")]
 fn blocked<T: Scalar, const COLS: usize, const FUSED: bool>(
     out: &mut [T],
     a: Matrix<T>,
@@ -140,7 +139,6 @@ fn blocked<T: Scalar, const COLS: usize, const FUSED: bool>(
 
 /// Adds one block of at most `ROWS x COLS` results, kept in registers.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must be compiled with its caller's processor features")]
 fn micro<T: Scalar, const COLS: usize, const FUSED: bool>(
     out: &mut [T],
     n: usize,

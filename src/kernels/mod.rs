@@ -1,5 +1,6 @@
-//! The arithmetic that everything else is made of: matrix products and the
-//! rearrangements that turn convolutions into them.
+//! The arithmetic that everything else is made of: matrix products, the
+//! rearrangements that turn convolutions into them, and products of linear
+//! functions with transposed maps.
 //!
 //! This is the only room that may hold `unsafe` code, knows about strides and
 //! blocks. Kernels are sequential: parallelism is
@@ -8,11 +9,15 @@
 //! Every kernel computes one row (one network input) in the same way whatever
 //! other rows stand beside it, so results never depend on the batch.
 
+mod dispatch;
 mod im2col;
 mod matmul;
+mod panel;
 
+pub use dispatch::{Kernel, dispatch};
 pub use im2col::{Part, Window2d};
 pub use matmul::{Matrix, matmul};
+pub use panel::{LANES, Lane, Panel, Taps, accumulate, choose};
 
 use std::fmt::Debug;
 use std::iter::Sum;
@@ -32,6 +37,7 @@ pub trait Scalar: num_traits::Float + AddAssign + Sum + Debug + Default + Send +
 
 /// Whether a tensor is zero all over, of either sign. Looks at all entries, so
 /// that the comparison runs over whole vectors.
+#[inline(always)]
 #[must_use]
 pub fn is_zero<T: Scalar>(entries: &[T]) -> bool {
     entries.iter().fold(true, |zero, x| zero & (*x == T::zero()))

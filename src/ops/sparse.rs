@@ -53,6 +53,16 @@ impl Groups {
         self.offsets.windows(2).map(|w| (w[1] - w[0]) as usize).max().unwrap_or(0)
     }
 
+    /// List `i`, with the position of its first entry among all.
+    ///
+    /// # Panics
+    /// If there is no such list.
+    #[must_use]
+    pub fn get(&self, i: usize) -> (usize, &[u32]) {
+        let [first, end] = [self.offsets[i] as usize, self.offsets[i + 1] as usize];
+        (first, &self.entries[first..end])
+    }
+
     /// The lists, each with the position of its first entry among all.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &[u32])> {
         self.offsets.windows(2).map(|w| (w[0] as usize, &self.entries[w[0] as usize..w[1] as usize]))

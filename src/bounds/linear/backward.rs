@@ -2,43 +2,60 @@
 //! input (CROWN, Zhang et al. 2018, Theorem 3.2; `DeepPoly`, Singh et al. 2019).
 
 use super::Relaxed;
-use super::slopes::Slopes;
+use super::slopes::{self, Slopes};
 use super::step::{Kind, Step, magnitudes};
-use crate::bounds::rounding::{centre_radius, gamma};
+use crate::bounds::rounding::gamma;
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
-use crate::kernels::is_zero;
-use crate::ops::{Op, Weights};
+use crate::kernels::{Kernel, LANES, Lane, Panel, choose, dispatch};
+use crate::ops::Scratch;
 
-/// `rows` linear functions on their way back: `constant + sum over values of
-/// pending . value`, each known up to `error`.
-pub(super) struct Pass {
-    pub(super) rows: usize,
-    pub(super) pending: Vec<Option<Vec<f64>>>,
-    constant: Vec<f64>,
-    error: Vec<f64>,
+/// Memory of one pass.
+#[derive(Default)]
+pub(super) struct Workspace {
+    free: Vec<Panel>,
+    scratch: Scratch,
+}
+
+impl Workspace {
+    /// A panel of zeros.
+    fn panel(&mut self, len: usize) -> Panel {
+        let mut panel = self.free.pop().unwrap_or_default();
+        panel.reset(len);
+        panel
+    }
+}
+
+/// A panel of linear functions on their way back: `constant + sum over values
+/// of pending . value`, each known up to `error`.
+struct Pass {
+    pending: Vec<Option<Panel>>,
+    constant: Lane,
+    error: Lane,
+    from: ValueId,
 }
 
 impl Relaxed<'_> {
-    /// Lower bounds, over all inputs of the set, of the functions with these
-    /// coefficients (`rows x len`) of the value `from`; NaN or `-inf` if there
-    /// is none. Lines are the default ones, or chosen by `slopes`, which also
-    /// learns the coefficients at every elementwise function.
+    /// Lower bounds, over all inputs of the set, of functions of the value
+    /// `from` with the coefficients that `start` gives them; NaN or `-inf` if
+    /// there is none. Lines are the default ones, or chosen by `slopes`, which
+    /// also learns the coefficients at every function and product.
     pub(super) fn lower(
         &self,
         from: ValueId,
-        rows: usize,
-        coefficients: Vec<f64>,
+        start: impl FnOnce(&mut Panel),
         mut slopes: Option<&mut Slopes>,
-    ) -> Vec<f64> {
+        memory: &mut Workspace,
+    ) -> Lane {
+        let mut first = memory.panel(self.graph.len(from));
+        start(&mut first);
         let mut pass = Pass {
-            rows,
             pending: (0..=from).map(|_| None).collect(),
-            constant: vec![0.0; rows],
-            error: vec![0.0; rows],
+            constant: Lane::ZERO,
+            error: Lane::ZERO,
+            from,
         };
-        pass.pending[from] = Some(coefficients);
-        let mut scratch = Vec::new();
+        pass.pending[from] = Some(first);
         for index in (0..from).rev() {
             if let Some(a) = pass.pending[index + 1].take() {
                 if let (Some(slopes), false) =
@@ -46,13 +63,14 @@ impl Relaxed<'_> {
                 {
                     slopes.coefficients[index] = Some(a.clone());
                 }
-                self.through(index, a, &mut pass, slopes.as_deref(), &mut scratch);
+                self.through(index, a, &mut pass, slopes.as_deref(), memory);
             }
         }
         let a = pass.pending[0].take();
-        let bounds = self.concretise(&pass, a.as_deref());
-        if let Some(slopes) = slopes {
-            slopes.input = a;
+        let bounds = self.concretise(&pass, a.as_ref());
+        match (slopes, a) {
+            (Some(slopes), a) => slopes.input = a,
+            (None, a) => memory.free.extend(a),
         }
         bounds
     }
@@ -62,146 +80,166 @@ impl Relaxed<'_> {
     fn through(
         &self,
         index: usize,
-        mut a: Vec<f64>,
+        mut a: Panel,
         pass: &mut Pass,
         slopes: Option<&Slopes>,
-        scratch: &mut Vec<f64>,
+        memory: &mut Workspace,
     ) {
         let (graph, node, step) = (self.graph, &self.graph.nodes[index], &self.steps[index]);
-        let len = graph.len(index + 1);
-        let rows = pass.rows;
-        pass.error.iter_mut().for_each(|e| *e += step.floor);
+        pass.error.0.iter_mut().for_each(|e| *e += step.floor);
+        let mut parts = Vec::new();
+        if !matches!(step.kind, Kind::Elementwise { .. }) {
+            parts.extend(node.inputs.iter().map(|&v| memory.panel(graph.len(v))));
+        }
         match &step.kind {
             Kind::Affine { offset } => {
-                let Op::Affine(op) = &node.op else { unreachable!("the step of an affine map") };
-                pass.absorb(&mut a, len, step, |_, i, _| offset.get(i).copied().unwrap_or(0.0));
-                let mut parts: Vec<Vec<f64>> =
-                    node.inputs.iter().map(|&v| vec![0.0; rows * graph.len(v)]).collect();
-                let mut below: Vec<&mut [f64]> = parts.iter_mut().map(Vec::as_mut_slice).collect();
-                op.adjoint(Weights::exact, rows, &a, &mut below, scratch);
-                for (&v, part) in node.inputs.iter().zip(parts) {
-                    self.deposit(pass, v, part);
+                if pass.from == index + 1 || !self.plan.folded[index] {
+                    pass.absorb(&mut a, step, |i, _| Lane([offset.get(i).copied().unwrap_or(0.0); LANES]));
                 }
+                let adjoint = self.plan.adjoints[index].as_ref().expect("one for each affine map");
+                adjoint.add_to(&a, &mut parts, &mut memory.scratch);
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
-                pass.absorb(&mut a, len, step, |row, i, a| {
-                    let line = match chosen {
-                        Some((chosen, choices)) => {
-                            super::slopes::line(&lines[i], &choices[i], chosen[row * len + i], *a)
+                match chosen {
+                    None => pass.absorb(&mut a, step, |i, a| {
+                        let [lower, upper] = &lines[i];
+                        let offsets = a.map(|_, a| choose(a < 0.0, upper.offset, lower.offset));
+                        *a = a.map(|_, a| a * choose(a < 0.0, upper.slope, lower.slope));
+                        offsets
+                    }),
+                    Some((chosen, choices)) => pass.absorb(&mut a, step, |i, a| {
+                        let mut offsets = Lane::ZERO;
+                        for ((a, &t), offset) in a.0.iter_mut().zip(&chosen[i].0).zip(&mut offsets.0) {
+                            let line = slopes::line(&lines[i], &choices[i], t, *a);
+                            *a *= line.slope;
+                            *offset = line.offset;
                         }
-                        None => lines[i][usize::from(*a < 0.0)],
-                    };
-                    *a *= line.slope;
-                    line.offset
-                });
-                self.deposit(pass, node.inputs[0], a);
-            }
-            Kind::Product { planes } => {
-                let mut parts: Vec<Vec<f64>> =
-                    node.inputs.iter().map(|&v| vec![0.0; rows * graph.len(v)]).collect();
-                let lens: Vec<usize> = node.inputs.iter().map(|&v| graph.len(v)).collect();
-                pass.absorb(&mut a, len, step, |row, i, a| {
-                    let plane = &planes[i][usize::from(*a < 0.0)];
-                    for &(v, j, c) in &plane.terms {
-                        parts[v][row * lens[v] + j] += *a * c;
-                    }
-                    plane.offset
-                });
-                for (&v, part) in node.inputs.iter().zip(parts) {
-                    self.deposit(pass, v, part);
+                        offsets
+                    }),
                 }
+                self.deposit(pass, node.inputs[0], a, memory);
+                return;
             }
+            Kind::Product { planes } => pass.absorb(&mut a, step, |i, a| {
+                let mut offsets = Lane::ZERO;
+                for (plane, above) in planes[i].iter().zip([false, true]) {
+                    // The functions that take this plane.
+                    let taken = Lane(a.0.map(|a| if (a < 0.0) == above { a } else { 0.0 }));
+                    if taken.is_zero() {
+                        continue;
+                    }
+                    for (offset, &a) in offsets.0.iter_mut().zip(&taken.0) {
+                        *offset = if a == 0.0 { *offset } else { plane.offset };
+                    }
+                    for &(v, j, c) in &plane.terms {
+                        let sum = parts[v].entry(j);
+                        sum.0.iter_mut().zip(&taken.0).for_each(|(s, a)| *s += a * c);
+                    }
+                }
+                offsets
+            }),
+        }
+        memory.free.push(a);
+        for (&v, part) in node.inputs.iter().zip(parts) {
+            self.deposit(pass, v, part, memory);
         }
     }
 
     /// Adds coefficients to what is pending on a value.
-    fn deposit(&self, pass: &mut Pass, v: ValueId, part: Vec<f64>) {
+    fn deposit(&self, pass: &mut Pass, v: ValueId, part: Panel, memory: &mut Workspace) {
         let Some(sum) = &mut pass.pending[v] else {
             pass.pending[v] = Some(part);
             return;
         };
         let sizes = magnitudes(&self.values[v]);
-        let rows = sum.chunks_exact_mut(sizes.len()).zip(part.chunks_exact(sizes.len()));
-        for ((sum, part), error) in rows.zip(&mut pass.error) {
-            let mut cost = 0.0;
-            for ((s, p), size) in sum.iter_mut().zip(part).zip(&sizes) {
+        let mut cost = Lane::ZERO;
+        for i in part.live() {
+            for ((s, p), cost) in sum.entry(i).0.iter_mut().zip(&part.get(i).0).zip(&mut cost.0) {
                 *s += p;
-                if *s != 0.0 {
-                    cost += s.abs() * size;
-                }
+                *cost += if *s == 0.0 { 0.0 } else { s.abs() * sizes[i] };
             }
-            *error += f64::EPSILON * cost;
         }
+        pass.error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
+        memory.free.push(part);
     }
 
     /// The least values over the input set.
-    fn concretise(&self, pass: &Pass, a: Option<&[f64]>) -> Vec<f64> {
-        let input = &self.values[0];
-        let n = input.lower.len();
-        let sides: Vec<(f64, f64)> =
-            input.lower.iter().zip(&input.upper).map(|(&l, &u)| centre_radius(l, u)).collect();
+    fn concretise(&self, pass: &Pass, a: Option<&Panel>) -> Lane {
+        let n = self.sides.len();
         let total =
             self.graph.nodes.iter().map(|node| node.shape.iter().product::<usize>()).sum::<usize>() + n;
-        (0..pass.rows)
-            .map(|row| {
-                let (constant, error) = (pass.constant[row], pass.error[row]);
-                let Some(a) = a.map(|a| &a[row * n..(row + 1) * n]) else {
-                    return (constant - error * (1.0 + gamma(total))).next_down();
-                };
-                let (mut centre, mut radius) = (0.0, 0.0);
-                for (&a, &(c, r)) in a.iter().zip(&sides) {
-                    centre += a * c;
-                    radius += a.abs() * (r + gamma(n) * c.abs());
+        let (mut centre, mut radius) = (Lane::ZERO, Lane::ZERO);
+        if let Some(a) = a {
+            for i in a.live() {
+                let [c, r] = self.sides[i];
+                for (lane, a) in a.get(i).0.iter().enumerate() {
+                    centre.0[lane] += a * c;
+                    radius.0[lane] += a.abs() * r;
                 }
-                let mut least = centre - radius * (1.0 + gamma(n));
-                if let Some((ball, x)) = &self.ball {
-                    least = least.max(in_ball(a, ball, x));
-                }
-                // The sum of the errors was rounded too; the last three
-                // operations round once each.
-                let error =
-                    (error + gamma(0) * (constant.abs() + centre.abs() + least.abs())) * (1.0 + gamma(total));
-                (constant + least - error).next_down()
-            })
-            .collect()
+            }
+        }
+        Lane(std::array::from_fn(|lane| {
+            let (constant, error, centre) = (pass.constant.0[lane], pass.error.0[lane], centre.0[lane]);
+            let mut least = centre - radius.0[lane] * (1.0 + gamma(n));
+            if let (Some((ball, x)), Some(a)) = (&self.ball, a) {
+                let row: Vec<f64> = (0..n).map(|i| a.get(i).0[lane]).collect();
+                least = least.max(in_ball(&row, ball, x));
+            }
+            // The sum of the errors was rounded too; the last three
+            // operations round once each.
+            let error =
+                (error + gamma(0) * (constant.abs() + centre.abs() + least.abs())) * (1.0 + gamma(total));
+            (constant + least - error).next_down()
+        }))
     }
 }
 
-/// Entries that are looked at together: rows of convolutional layers are
-/// mostly zero, and whole runs of zeros are skipped.
-const RUN: usize = 16;
-
 impl Pass {
     /// For every coefficient that is not zero: adds `a * offset` to the
-    /// constant and `|a| charge` to the error, where `each(row, entry, a)`
-    /// gives the offset and may change the coefficient.
-    fn absorb(
-        &mut self,
-        a: &mut [f64],
-        len: usize,
-        step: &Step,
-        mut each: impl FnMut(usize, usize, &mut f64) -> f64,
-    ) {
-        for (row, a) in a.chunks_exact_mut(len).enumerate() {
-            // One sum for each place in a run: additions need not wait for
-            // each other.
-            let (mut sums, mut costs) = ([0.0; RUN], [0.0; RUN]);
-            for (run, (a, charge)) in a.chunks_mut(RUN).zip(step.charge.chunks(RUN)).enumerate() {
-                if is_zero(a) {
-                    continue;
-                }
-                for (i, (a, &charge)) in a.iter_mut().zip(charge).enumerate() {
-                    if step.finite || *a != 0.0 {
-                        let before = *a;
-                        sums[i] += before * each(row, run * RUN + i, a);
-                        costs[i] += before.abs() * charge;
-                    }
-                }
-            }
-            self.constant[row] += sums.iter().sum::<f64>();
-            self.error[row] += costs.iter().sum::<f64>() + f64::EPSILON * self.constant[row].abs();
+    /// constant and `|a| charge` to the error, where `each(entry, a)` gives the
+    /// offsets and may change the coefficients. Entries that become zero are
+    /// dropped.
+    fn absorb(&mut self, a: &mut Panel, step: &Step, each: impl FnMut(usize, &mut Lane) -> Lane) {
+        let charge = &step.charge;
+        let (sums, costs) = if step.finite {
+            dispatch(Absorb::<_, true> { a, charge, each })
+        } else {
+            dispatch(Absorb::<_, false> { a, charge, each })
+        };
+        for lane in 0..LANES {
+            self.constant.0[lane] += sums.0[lane];
+            self.error.0[lane] += costs.0[lane] + f64::EPSILON * self.constant.0[lane].abs();
         }
+    }
+}
+
+/// The sums of [`Pass::absorb`]. Where constants or charges may be infinite,
+/// zeros are left out one by one.
+struct Absorb<'a, E, const FINITE: bool> {
+    a: &'a mut Panel,
+    charge: &'a [f64],
+    each: E,
+}
+
+impl<E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel for Absorb<'_, E, FINITE> {
+    type Output = (Lane, Lane);
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(mut self) -> (Lane, Lane) {
+        let (mut sums, mut costs) = (Lane::ZERO, Lane::ZERO);
+        self.a.update(|i, a| {
+            let before = *a;
+            let offsets = (self.each)(i, a);
+            let charge = self.charge[i];
+            let counts = |x: f64, term: f64| if FINITE { term } else { choose(x == 0.0, 0.0, term) };
+            let terms = before.map(|lane, x| counts(x, x * offsets.0[lane]));
+            let charges = before.map(|_, x| counts(x, x.abs() * charge));
+            sums = sums.map(|lane, sum| sum + terms.0[lane]);
+            costs = costs.map(|lane, cost| cost + charges.0[lane]);
+            !a.is_zero()
+        });
+        (sums, costs)
     }
 }
 

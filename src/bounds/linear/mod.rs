@@ -8,6 +8,9 @@
 //! of a nonlinearity: those of IBP, tightened by backward passes of their own
 //! wherever the nonlinearity is not yet linear.
 //!
+//! Functions go back eight at a time, as a [`Panel`] with the coefficients on
+//! one entry side by side.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `step` | one node's lines or planes, and what rounding costs there |
@@ -24,29 +27,36 @@ mod backward;
 mod slopes;
 mod step;
 
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use super::interval::node_bounds;
+use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Affine, Op};
+use crate::kernels::{LANES, Panel};
+use crate::ops::{Affine, Op, PanelAdjoint};
+use backward::Workspace;
 use step::Step;
 
-/// Entries of coefficients that one block of rows may hold on one value.
-const BLOCK: usize = 1 << 17;
-
 /// What backward passes need to know of a network, for all inputs.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     /// Nodes that read each value and are not affine.
     readers: Vec<Vec<usize>>,
     /// Values whose intervals are exact over a box.
     exact: Vec<bool>,
-    /// Rows of a block.
-    rows: usize,
+    /// Affine nodes whose constants and costs the only reader, an elementwise
+    /// function, has in its lines.
+    folded: Vec<bool>,
+    /// The transposes of the affine nodes.
+    adjoints: Vec<Option<PanelAdjoint<'a>>>,
+    /// Memory that no pass is using, at most one for each thread.
+    idle: Mutex<Vec<Workspace>>,
 }
 
-impl Plan {
-    pub(super) fn new(graph: &Graph) -> Self {
+impl<'a> Plan<'a> {
+    pub(super) fn new(graph: &'a Graph) -> Self {
         let mut readers = vec![Vec::new(); graph.nodes.len() + 1];
         // Whether the entries of a value range independently over a box.
         let mut independent = vec![true];
@@ -66,8 +76,30 @@ impl Plan {
                 }
             }
         }
-        let largest = (0..=graph.nodes.len()).map(|v| graph.len(v)).max().unwrap_or(1);
-        Self { readers, exact, rows: (BLOCK / largest.max(1)).clamp(4, 256) }
+        let mut uses = vec![0; graph.nodes.len() + 1];
+        graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|&v| uses[v] += 1);
+        uses[graph.output] += 1;
+        let mut folded = vec![false; graph.nodes.len()];
+        for node in &graph.nodes {
+            if let (Op::Elementwise(_), Some(before)) = (&node.op, node.inputs[0].checked_sub(1)) {
+                folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
+            }
+        }
+        let adjoint = |op: &'a Op| match op {
+            Op::Affine(op) => Some(PanelAdjoint::new(op)),
+            _ => None,
+        };
+        let adjoints = graph.nodes.iter().map(|node| adjoint(&node.op)).collect();
+        Self { readers, exact, folded, adjoints, idle: Mutex::default() }
+    }
+
+    /// Runs `work` with memory that earlier passes may have used.
+    fn with_workspace<R>(&self, work: impl FnOnce(&mut Workspace) -> R) -> R {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workspace = idle().pop().unwrap_or_default();
+        let result = work(&mut workspace);
+        idle().push(workspace);
+        result
     }
 }
 
@@ -75,10 +107,13 @@ impl Plan {
 /// planes of all nodes.
 pub(super) struct Relaxed<'a> {
     graph: &'a Graph,
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     /// Bounds of every value.
     pub(super) values: Vec<Intervals>,
     steps: Vec<Step>,
+    /// For each input entry, what a coefficient of 1 adds to a bound at most
+    /// and how far it reaches to either side, with the rounding of the sums.
+    sides: Vec<[f64; 2]>,
     ball: Option<(&'a Ball, Vec<f64>)>,
 }
 
@@ -87,7 +122,7 @@ impl<'a> Relaxed<'a> {
     /// of IBP and backward passes; with `choices` the lines can be optimised.
     pub(super) fn new(
         graph: &'a Graph,
-        plan: &'a Plan,
+        plan: &'a Plan<'a>,
         sets: &'a InputBox,
         i: usize,
         tighten: bool,
@@ -95,10 +130,20 @@ impl<'a> Relaxed<'a> {
     ) -> Self {
         let input = Intervals { lower: sets.lower().row(i).to_vec(), upper: sets.upper().row(i).to_vec() };
         let ball = sets.balls().map(|ball| (ball, ball.centre.row(i).to_vec()));
-        let mut relaxed = Self { graph, plan, values: vec![input], steps: Vec::new(), ball };
+        let rounding = gamma(input.lower.len());
+        let side = |(&lower, &upper): (&f64, &f64)| {
+            let (centre, radius) = centre_radius(lower, upper);
+            [centre, radius + rounding * centre.abs()]
+        };
+        let sides = input.lower.iter().zip(&input.upper).map(side).collect();
+        let mut relaxed = Self { graph, plan, values: vec![input], steps: Vec::new(), sides, ball };
         let mut scratch = Vec::new();
         for index in 0..graph.nodes.len() {
-            relaxed.steps.push(Step::new(graph, index, &relaxed.values, choices));
+            let mut step = Step::new(graph, index, &relaxed.values, choices);
+            if let Some(producer) = graph.nodes[index].inputs[0].checked_sub(1).filter(|&p| plan.folded[p]) {
+                step.fold(&relaxed.steps[producer]);
+            }
+            relaxed.steps.push(step);
             relaxed.values.push(node_bounds(graph, index, 1, &relaxed.values, &mut scratch));
             let exact = relaxed.plan.exact[index + 1] && relaxed.ball.is_none();
             if tighten && !exact && !relaxed.plan.readers[index + 1].is_empty() {
@@ -112,20 +157,21 @@ impl<'a> Relaxed<'a> {
     /// reader is not linear.
     fn tighten(&mut self, v: ValueId) {
         let loose = self.loose(v);
-        let len = self.graph.len(v);
-        let blocks: Vec<Vec<f64>> = loose
-            .par_chunks((self.plan.rows / 2).max(1))
+        // Each unit from below and from above.
+        let bounds: Vec<[[f64; 2]; LANES / 2]> = loose
+            .par_chunks(LANES / 2)
             .map(|entries| {
-                let mut rows = vec![0.0; 2 * entries.len() * len];
-                for (k, &entry) in entries.iter().enumerate() {
-                    rows[2 * k * len + entry] = 1.0;
-                    rows[(2 * k + 1) * len + entry] = -1.0;
-                }
-                self.lower(v, 2 * entries.len(), rows, None)
+                let start = |panel: &mut Panel| {
+                    for (&entry, pair) in entries.iter().zip((0..).step_by(2)) {
+                        panel.entry(entry).0[pair..pair + 2].copy_from_slice(&[1.0, -1.0]);
+                    }
+                };
+                let bounds = self.plan.with_workspace(|memory| self.lower(v, start, None, memory));
+                std::array::from_fn(|unit| [bounds.0[2 * unit], bounds.0[2 * unit + 1]])
             })
             .collect();
         let values = &mut self.values[v];
-        for (&entry, bound) in loose.iter().zip(blocks.concat().chunks_exact(2)) {
+        for (&entry, bound) in loose.iter().zip(bounds.iter().flatten()) {
             let (lower, upper) = (values.lower[entry].max(bound[0]), values.upper[entry].min(-bound[1]));
             // They cross only where the network is undefined.
             if lower <= upper {
@@ -134,7 +180,8 @@ impl<'a> Relaxed<'a> {
         }
     }
 
-    /// The entries of a value that are worth a backward pass.
+    /// The entries of a value that are worth a backward pass; those of one
+    /// pixel together, as they read the same window.
     fn loose(&self, v: ValueId) -> Vec<usize> {
         let values = &self.values[v];
         let bends = |reader: usize, i: usize| match &self.graph.nodes[reader].op {
@@ -144,10 +191,14 @@ impl<'a> Relaxed<'a> {
             }
             _ => true,
         };
-        (0..self.graph.len(v))
+        let shape = v.checked_sub(1).map_or(&self.graph.input_shape, |node| &self.graph.nodes[node].shape);
+        let pixels: usize = shape.iter().skip(2).product();
+        let mut loose: Vec<usize> = (0..self.graph.len(v))
             .filter(|&i| values.lower[i] < values.upper[i])
             .filter(|&i| self.plan.readers[v].iter().any(|&reader| bends(reader, i)))
-            .collect()
+            .collect();
+        loose.sort_by_key(|&i| (i % pixels, i));
+        loose
     }
 
     /// Lower bounds on functions of the output with these coefficients

@@ -25,7 +25,8 @@ pub(super) struct Step {
 pub(super) enum Kind {
     /// The bias of an affine map; its coefficients stay in the graph.
     Affine { offset: Vec<f64> },
-    /// Lines below and above each entry.
+    /// Lines below and above each entry, as functions of the node's input or,
+    /// after [`Step::fold`], of the linear part of the affine map before it.
     Elementwise { lines: Vec<[Line; 2]>, choices: Option<Vec<[Lines; 2]>> },
     /// Planes below and above each entry.
     Product { planes: Vec<[Plane; 2]> },
@@ -95,11 +96,10 @@ impl Step {
                     .collect();
                 let floor = rounding::underflow(len) * (1.0 + total);
                 let lines: Vec<[Line; 2]> = default.iter().map(|l| [l.lower, l.upper]).collect();
-                let chosen = choices.iter().flatten().flatten().flat_map(|l| [l.lower, l.upper]);
-                let offsets: Vec<f64> =
-                    lines.iter().flatten().copied().chain(chosen).map(|l| l.offset).collect();
-                let finite = all_finite(offsets.iter().chain(&charge));
-                Self { kind: Kind::Elementwise { lines, choices }, charge, finite, floor }
+                let mut step =
+                    Self { kind: Kind::Elementwise { lines, choices }, charge, finite: false, floor };
+                step.settle();
+                step
             }
             Op::Product(op) => {
                 let bounds: Vec<_> =
@@ -127,6 +127,39 @@ impl Step {
                 Self { kind: Kind::Product { planes }, charge, finite: false, floor }
             }
         }
+    }
+
+    /// Takes the constants and costs of the affine map before an elementwise
+    /// function into the lines: `s (z + b) + o = s z + (s b + o)`.
+    pub(super) fn fold(&mut self, before: &Self) {
+        let (Kind::Elementwise { lines, choices }, Kind::Affine { offset }) = (&mut self.kind, &before.kind)
+        else {
+            return;
+        };
+        let terms = gamma(lines.len());
+        for (i, charge) in self.charge.iter_mut().enumerate() {
+            let bias = offset.get(i).copied().unwrap_or(0.0);
+            let chosen = choices.as_mut().map(|c| &mut c[i]).into_iter().flatten();
+            let chosen = chosen.flat_map(|Lines { lower, upper }| [lower, upper]);
+            let (mut steepest, mut largest) = (0.0_f64, 0.0_f64);
+            for line in lines[i].iter_mut().chain(chosen) {
+                steepest = steepest.max(line.slope.abs());
+                largest += (line.slope * bias).abs();
+                line.offset += line.slope * bias;
+            }
+            let passed = if steepest == 0.0 { 0.0 } else { steepest * before.charge[i] };
+            // Of `s b`, its sum with `o`, and the sums that it enters.
+            *charge = (*charge * (1.0 + terms) + 2.0 * terms * largest + passed) * (1.0 + gamma(0));
+        }
+        self.settle();
+    }
+
+    /// Finds out whether the lines and charges of a function are finite.
+    fn settle(&mut self) {
+        let Kind::Elementwise { lines, choices } = &self.kind else { return };
+        let chosen = choices.iter().flatten().flatten().flat_map(|l| [l.lower, l.upper]);
+        let all = lines.iter().flatten().copied().chain(chosen);
+        self.finite = all.map(|line| line.offset).chain(self.charge.iter().copied()).all(f64::is_finite);
     }
 }
 
