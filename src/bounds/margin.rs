@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use ndarray::{Array2, ArrayViewMut1, Axis, s};
+use ndarray::{Array2, ArrayViewMut1, Axis, aview1, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,41 @@ impl<'a> MarginBounds<'a> {
             rows.enumerate().for_each(|(i, (row, used))| *used = self.refine(boxes, i, labels[i], row));
         }
         Margins { lower, methods }
+    }
+
+    /// Bounds on the outputs themselves over every box: lower and upper, each
+    /// `n x classes`; both NaN where the network may be undefined. With
+    /// [`Method::Best`], those of [`Method::AlphaCrown`]. Parallel; an input's
+    /// result does not depend on the others.
+    #[must_use]
+    pub fn outputs(&self, boxes: &InputBox) -> [Array2<f64>; 2] {
+        let classes = self.graph.output_len();
+        let mut bounds = [(); 2].map(|()| Array2::zeros((boxes.len(), classes)));
+        let [lower, upper] = &mut bounds;
+        let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(upper.axis_iter_mut(Axis(0)));
+        rows.enumerate().for_each(|(i, (mut lower, mut upper))| {
+            let crown = self.method > Method::CrownIbp;
+            let relaxed =
+                Relaxed::new(self.graph, &self.plan, boxes, i, crown, self.method >= Method::AlphaCrown);
+            let intervals = &relaxed.values[self.graph.output];
+            lower.assign(&aview1(&intervals.lower));
+            upper.assign(&aview1(&intervals.upper));
+            let undefined = |v: &Intervals| v.lower.iter().any(|x| x.is_nan());
+            if self.method == Method::Ibp || relaxed.values.iter().any(undefined) {
+                return;
+            }
+            let iterations = if self.method >= Method::AlphaCrown { ITERATIONS } else { 0 };
+            let [below, above] = [1.0, -1.0].map(|sign| {
+                let mut rows = vec![0.0; classes * classes];
+                rows.iter_mut().step_by(classes + 1).for_each(|entry| *entry = sign);
+                relaxed.output_lower(&rows, classes, iterations)
+            });
+            for class in 0..classes {
+                lower[class] = lower[class].max(below[class]);
+                upper[class] = upper[class].min(-above[class]);
+            }
+        });
+        bounds
     }
 
     /// Raises the margin bounds of one input; returns the last method used.

@@ -4,7 +4,9 @@
 
 #![expect(clippy::print_stderr, reason = "a command-line tool reports to the terminal")]
 
+mod install;
 mod proto;
+mod python;
 mod test;
 
 use std::error::Error;
@@ -15,7 +17,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
 commands:
-  test            run all checks: format, lints, generated code, tests, documentation
+  test            run all checks: format, lints, generated code, tests, documentation, Python
+  python          only the Python package: build, install in target/python, test
   proto           regenerate src/onnx/proto.rs from src/onnx/onnx.proto
   proto --check   fail if src/onnx/proto.rs differs from what would be generated";
 
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     match arguments {
         ["test"] => test::run(&repository()),
+        ["python"] => python::run(&repository()).map(|()| "passed".to_owned()),
         ["proto"] => proto::write(&repository()),
         ["proto", "--check"] => proto::check(&repository()),
         ["help" | "--help" | "-h"] => Ok(USAGE.to_owned()),

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::install::apt_get;
+use crate::python;
+
 /// Name and arguments of every step, run in order by cargo.
 const STEPS: [(&str, &[&str]); 6] = [
     ("format", &["fmt", "--all", "--check"]),
@@ -26,6 +29,7 @@ pub(crate) fn run(root: &Path) -> Result<String, Box<dyn Error>> {
         step(root, name, arguments)?;
     }
     lapack(root)?;
+    other("Python package", || python::run(root))?;
     Ok(format!("all passed in {:.0} s", begin.elapsed().as_secs_f64()))
 }
 
@@ -41,11 +45,20 @@ fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<(), Box<dyn Error
     Ok(())
 }
 
+/// A step that is not one call of cargo.
+fn other(name: &str, run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    eprintln!("== {name}");
+    run().map_err(|error| format!("{name}: {error}"))?;
+    eprintln!("== {name}: passed in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
 /// Tests what feature `lapack` adds, where `libopenblas` is there or can be installed.
 fn lapack(root: &Path) -> Result<(), Box<dyn Error>> {
     let name = "singular values by LAPACK";
     if !links_openblas(root) {
-        if let Err(reason) = install_openblas() {
+        if let Err(reason) = apt_get(&["libopenblas-dev"]) {
             eprintln!("== {name}: SKIPPED: no OpenBLAS to link with, and {reason}; install libopenblas-dev");
             return Ok(());
         }
@@ -67,30 +80,4 @@ fn links_openblas(root: &Path) -> bool {
     let written =
         child.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"int main(void){return 0;}").is_ok());
     written && child.wait().is_ok_and(|status| status.success())
-}
-
-/// By apt-get, as root or with a sudo that asks for nothing.
-fn install_openblas() -> Result<(), String> {
-    let succeeds = |program: &str, arguments: &[&str]| {
-        let quiet =
-            Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        quiet.is_ok_and(|status| status.success())
-    };
-    if !succeeds("apt-get", &["--version"]) {
-        return Err("there is no apt-get".into());
-    }
-    let user = Command::new("id").arg("-u").output().map_err(|e| format!("the user is not known: {e}"))?;
-    let sudo: &[&str] = match user.stdout.trim_ascii() {
-        b"0" => &[],
-        _ if succeeds("sudo", &["-n", "true"]) => &["sudo", "-n"],
-        _ => return Err("neither root nor a sudo without password".into()),
-    };
-    for arguments in [&["apt-get", "update"][..], &["apt-get", "install", "-y", "libopenblas-dev"]] {
-        let line = [sudo, arguments].concat();
-        eprintln!("== {}", line.join(" "));
-        if !succeeds(line[0], &line[1..]) {
-            return Err(format!("`{}` failed", line.join(" ")));
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,289 @@
+"""Networks and what can be asked of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _tightrope
+from ._arrays import Progress, labels, rows
+from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
+from .errors import Interrupted
+
+__all__ = ["Network", "Node", "load"]
+
+
+class Node(NamedTuple):
+    """One operator of a network."""
+
+    name: str
+    operator: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    input_shape: Sequence[int] | None = None,
+    mean: ArrayLike = (),
+    std: ArrayLike = (),
+) -> Network:
+    """Loads an ONNX network, plain or gzipped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    input_shape
+        Shape of one input, for networks that leave it open.
+    mean, std
+        Normalisation before the network, one number or one per channel; perturbations then are of
+        the pixels before it.
+
+    Raises
+    ------
+    ModelError
+        If the file is no network, or holds an operator that is not supported.
+    """
+    shape = None if input_shape is None else [int(n) for n in input_shape]
+    constants = [[float(v) for v in np.atleast_1d(np.asarray(c, dtype=np.float64))] for c in (mean, std)]
+    return Network(_tightrope.Network(os.fspath(path), shape, *constants), os.fspath(path))
+
+
+class Network:
+    """A loaded network. Made by :func:`load`.
+
+    Inputs ``x`` are arrays ``(n, *input_shape)``, or flat ``(n, entries)``, or a single input; a
+    C-contiguous float32 array is used without a copy. All methods compute on all cores (as many as
+    the environment variable ``RAYON_NUM_THREADS`` says) without holding the interpreter's lock, and
+    no result depends on how many. Ctrl-C raises :class:`tightrope.Interrupted`, a
+    ``KeyboardInterrupt`` that carries the results of the inputs that are done. ``progress`` shows a
+    bar: always, never, or by default for calls of more than a few seconds.
+    """
+
+    def __init__(self, network: _tightrope.Network, path: str) -> None:
+        self._network = network
+        self.path = path
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, as the model writes it."""
+        return tuple(self._network.input_shape)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one output."""
+        return tuple(self._network.output_shape)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The operators in order of evaluation."""
+        return [Node(name, operator, kind, tuple(shape)) for name, operator, kind, shape in self._network.nodes]
+
+    def __repr__(self) -> str:
+        def size(shape: Sequence[int]) -> str:
+            return " x ".join(map(str, shape))
+
+        lines = [["node", "operator", "kind", "shape"]]
+        lines += [[node.name, node.operator, node.kind, size(node.shape)] for node in self.nodes]
+        widths = [max(len(line[k]) for line in lines) for k in range(4)]
+        table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+        return f"Network({self.path}: {size(self.input_shape)} -> {size(self.output_shape)})\n" + "\n".join(table)
+
+    def _repr_html_(self) -> str:
+        lines = [list(node) for node in self.nodes]
+        return _html(["node", "operator", "kind", "shape"], lines, f"{self.path}: input {self.input_shape}")
+
+    def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
+        """Logits ``(n, classes)`` of the deployed float32 network."""
+        return self._network.evaluate(rows(x, self.input_shape))
+
+    def bounds(
+        self,
+        x: ArrayLike,
+        eps: float,
+        *,
+        method: str = "ibp",
+        norm: str = "linf",
+        clip: tuple[float, float] | None = None,
+        progress: bool | None = None,
+    ) -> Bounds:
+        """Sound bounds on the outputs over all perturbations of size ``eps``.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        eps
+            Radius of the perturbations.
+        method
+            ``ibp``, ``crown-ibp``, ``crown`` or ``alpha-crown``.
+        norm
+            ``linf``, ``l2`` or ``l1``.
+        clip
+            Range of the data, which perturbed inputs do not leave.
+        progress
+            Whether to show a bar.
+        """
+        array = rows(x, self.input_shape)
+        with Progress(len(array), "bounds", progress) as bar:
+            (lower, upper), done = self._network.bounds(array, float(eps), method, norm, clip, bar)
+        result = Bounds(lower[:done], upper[:done])
+        if done < len(array):
+            raise Interrupted(result)
+        return result
+
+    def certify(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        eps: float,
+        *,
+        method: str = "ibp",
+        norm: str = "linf",
+        clip: tuple[float, float] | None = None,
+        attack: tuple[int, int] | None = None,
+        seed: int = 0,
+        first: int = 0,
+        progress: bool | None = None,
+    ) -> Certification:
+        """Certifies that no perturbation of size ``eps`` changes the decision, or refutes it.
+
+        Parameters
+        ----------
+        x, y
+            Inputs and their labels.
+        eps
+            Radius of the perturbations.
+        method
+            How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``best`` (the
+            first of these that certifies), or ``none`` for an attack alone.
+        norm
+            ``linf``, ``l2`` or ``l1``.
+        clip
+            Range of the data, which perturbed inputs do not leave: ``(0, 1)`` for pixels.
+        attack
+            ``(steps, restarts)`` of projected gradient descent on the margin, to falsify what is not
+            robust.
+        seed
+            Of the attack's starting points.
+        first
+            Position of the first input in its data set, which the random streams depend on.
+        progress
+            Whether to show a bar.
+        """
+        array = rows(x, self.input_shape)
+        y_list = labels(y, len(array))
+        with Progress(len(array), "certify", progress) as bar:
+            found = self._network.certify(
+                array, y_list, float(eps), method, norm, clip, attack, int(seed), int(first), bar
+            )
+        done = len(found["predicted"])
+        margin_lower, points = found["margin_lower"], found["points"]
+        least = margin_lower.min(axis=1) if method != "none" and done else np.full(done, np.nan)
+        if points is not None:
+            points = points[:done].reshape((done, *_batched(self.input_shape)))
+        result = Certification(
+            index=np.arange(first, first + done),
+            label=np.array(y_list[:done], dtype=np.int64),
+            predicted=found["predicted"],
+            certified=found["certified"],
+            status=np.array(found["status"], dtype=np.str_),
+            margin=least,
+            attack_margin=found["attack_margin"],
+            seconds=found["seconds"],
+            margin_lower=margin_lower,
+            bounded_by=found["bounded_by"],
+            points=points,
+            eps=float(eps),
+            method=method,
+        )
+        if done < len(array):
+            raise Interrupted(result)
+        return result
+
+    def tightness(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        eps: float,
+        *,
+        mask: str = "local",
+        clip: tuple[float, float] | None = None,
+        samples: int = 8,
+        seed: int = 0,
+        first: int = 0,
+        progress: bool | None = None,
+    ) -> TightnessReport:
+        """How tight interval bounds are, and why. A diagnostic, not a bound.
+
+        Parameters
+        ----------
+        x, y
+            Inputs and their labels.
+        eps
+            Radius of the l-inf boxes.
+        mask
+            Which linear network stands in: the one at the input (``local``), at the centre of the
+            intervals (``center``), without activations (``identity``), or with those that intervals
+            decide (``stable``).
+        clip
+            Range of the data.
+        samples, seed
+            Points of each box at which units are looked at, and the seed that they depend on.
+        first
+            Position of the first input in its data set.
+        progress
+            Whether to show a bar.
+        """
+        array = rows(x, self.input_shape)
+        y_list = labels(y, len(array))
+        with Progress(len(array), "tightness", progress) as bar:
+            found: dict[str, Any] = self._network.tightness(
+                array, y_list, float(eps), mask, clip, int(samples), int(seed), int(first), bar
+            )
+        done = len(found["predicted"])
+        result = TightnessReport(
+            index=np.arange(first, first + done),
+            label=np.array(y_list[:done], dtype=np.int64),
+            eps=float(eps),
+            mask=mask,
+            **found,
+        )
+        if done < len(array):
+            raise Interrupted(result)
+        return result
+
+    def lipschitz(self) -> LipschitzReport:
+        """Certified Lipschitz constants (l2 to l2), node by node and in total."""
+        nodes, total, obstacle = self._network.lipschitz()
+        names, operators, _, norms, constants = zip(*nodes) if nodes else ((), (), (), (), ())
+        return LipschitzReport(
+            node=np.array(names, dtype=np.str_),
+            operator=np.array(operators, dtype=np.str_),
+            norm=np.array(norms, dtype=np.float64),
+            constant=np.array(constants, dtype=np.float64),
+            total=total,
+            obstacle=obstacle,
+        )
+
+    def smooth(self, x: ArrayLike, y: ArrayLike | None = None, sigma: float = 0.25, **options: Any) -> Smoothing:
+        """Certifies radii of this network, smoothed, by the built-in engine.
+
+        The parameters are those of :func:`tightrope.smooth`, and ``lipschitz``: ``"auto"`` for what
+        :meth:`lipschitz` finds, or a constant of the logits that the caller vouches for; adds radii
+        that know it.
+        """
+        from ._smooth import smooth
+
+        return smooth(self, x, y, sigma, **options)
+
+
+def _batched(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without the axis that stands for the batch."""
+    return tuple(shape[1:]) if len(shape) > 1 and shape[0] == 1 else tuple(shape)

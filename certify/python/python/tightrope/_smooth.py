@@ -1,0 +1,127 @@
+"""Randomized smoothing of any classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _tightrope
+from ._arrays import Progress, labels, logits, rows
+from ._network import Network
+from ._results import Smoothing
+from .errors import Interrupted
+
+__all__ = ["smooth"]
+
+
+class _Asked:
+    """The options, read by the compiled part."""
+
+    def __init__(self, **options: Any) -> None:
+        self.__dict__.update(options)
+
+
+def smooth(
+    f: Network | Callable[[Any], Any],
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    sigma: float = 0.25,
+    *,
+    n: int = 100_000,
+    n0: int = 100,
+    alpha: float = 0.001,
+    map: str = "auto",
+    bound: str | None = None,
+    rule: str | None = None,
+    radius: float | None = None,
+    tolerance: float | None = None,
+    noise: str = "gaussian",
+    lipschitz: float | Literal["auto"] | None = None,
+    seed: int = 0,
+    first: int = 0,
+    batch_size: int = 1024,
+    progress: bool | None = None,
+) -> Smoothing:
+    """Certifies radii of the classifier ``x -> argmax_j E s_j(f(x + noise))``.
+
+    The noise, the statistics, the split of alpha and the stopping rule are the library's; ``f`` only
+    answers. Each radius is false with probability at most ``alpha`` over the noise.
+
+    Parameters
+    ----------
+    f
+        The base classifier: a :class:`Network`, a torch module (called on its own device, in the mode
+        it is in: say ``.eval()`` first), or any function from a float32 array ``(m, *x.shape[1:])`` to
+        logits ``(m, classes)``.
+    x, y
+        Inputs along the first axis, and their labels if ``correct`` is wanted.
+    sigma
+        Scale of the noise: standard deviation, half-width of uniform noise, scale of Laplace noise.
+    n, n0
+        Samples for the estimation (the most, with ``radius`` or ``tolerance``) and for the selection.
+    alpha
+        Probability with which a radius may be false.
+    map
+        Simplex map ``s``: ``hardmax``, ``softmax:T``, ``sparsemax:T``, or ``auto`` for the most
+        promising one on the selection samples.
+    bound
+        ``clopper-pearson``, ``randomized-clopper-pearson``, ``krichevsky-trofimov``, ``hoeffding``,
+        ``bernstein`` or ``betting``; by default Clopper-Pearson for hardmax, Bernstein else.
+    rule
+        ``one-sided`` or ``two-sided``.
+    radius
+        Stop as soon as it is settled whether this radius is certified.
+    tolerance
+        Stop as soon as more samples could enlarge the radius by less than this fraction of it.
+    noise
+        ``gaussian``, ``lattice`` (Gaussian on the grid of 8-bit pixels, exact), ``uniform`` or
+        ``laplace``.
+    lipschitz
+        For a :class:`Network` only; see :meth:`Network.smooth`.
+    seed, first
+        Seed, and position of the first input in its data set: what is drawn depends on them alone.
+    batch_size
+        Most noisy inputs that ``f`` is given at once; does not influence the result.
+    progress
+        Whether to show a bar.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C, with the results of the inputs that are done.
+    ClassifierError
+        If ``f`` does not answer with one row of logits for each input.
+    """
+    if isinstance(f, Network):
+        base: Any = f._network
+        array = rows(x, f.input_shape)
+    else:
+        array = rows(x)
+        base = logits(f, np.shape(x)[1:])
+    y_list = [-1] * len(array) if y is None else labels(y, len(array))
+    asked = _Asked(
+        noise=noise,
+        sigma=float(sigma),
+        n=int(n),
+        n0=int(n0),
+        alpha=float(alpha),
+        map=map,
+        bound=bound,
+        rule=rule,
+        radius=radius,
+        tolerance=tolerance,
+        lipschitz=None if lipschitz in (None, "auto") else float(lipschitz),
+        aware=lipschitz is not None,
+        seed=int(seed),
+        first=int(first),
+        batch=int(batch_size),
+    )
+    with Progress(len(array), "smooth", progress) as bar:
+        lines = _tightrope.smooth(base, array, y_list, asked, bar)
+    result = Smoothing._of(lines)
+    if len(result) < len(array):
+        raise Interrupted(result)
+    return result

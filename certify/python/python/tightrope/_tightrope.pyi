@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+_Rows = NDArray[np.float32]
+_Clip = tuple[float, float] | None
+_Progress = Callable[[int], Any]
+
+class Network:
+    def __new__(cls, path: str, input_shape: list[int] | None, mean: list[float], std: list[float]) -> Network: ...
+    @property
+    def input_shape(self) -> list[int]: ...
+    @property
+    def output_shape(self) -> list[int]: ...
+    @property
+    def nodes(self) -> list[tuple[str, str, str, list[int]]]: ...
+    def evaluate(self, x: _Rows) -> _Rows: ...
+    def bounds(
+        self, x: _Rows, eps: float, method: str, norm_name: str, clip: _Clip, progress: _Progress
+    ) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], int]: ...
+    def certify(
+        self,
+        x: _Rows,
+        y: list[int],
+        eps: float,
+        method: str,
+        norm_name: str,
+        clip: _Clip,
+        attack: tuple[int, int] | None,
+        seed: int,
+        first: int,
+        progress: _Progress,
+    ) -> dict[str, Any]: ...
+    def tightness(
+        self,
+        x: _Rows,
+        y: list[int],
+        eps: float,
+        mask: str,
+        clip: _Clip,
+        samples: int,
+        seed: int,
+        first: int,
+        progress: _Progress,
+    ) -> dict[str, Any]: ...
+    def lipschitz(
+        self,
+    ) -> tuple[list[tuple[str, str, list[int], float | None, float | None]], float | None, str | None]: ...
+
+def smooth(
+    base: Network | Callable[[_Rows], _Rows], x: _Rows, y: list[int], asked: Any, progress: _Progress
+) -> list[str]: ...
+def bound_counts(
+    name: str, successes: NDArray[np.int64], trials: NDArray[np.int64], alpha: float, upper: bool
+) -> NDArray[np.float64]: ...
+def bound_scores(name: str, scores: NDArray[np.float64], alpha: float, upper: bool) -> NDArray[np.float64]: ...
+def radius(
+    p_lower: NDArray[np.float64], p_upper: NDArray[np.float64] | None, sigma: float, noise: str
+) -> NDArray[np.float64]: ...
