@@ -1,11 +1,18 @@
-//! Debian packages that the tests need.
+//! Programs that the tests run, and the Debian packages that bring them.
 
+use std::error::Error;
 use std::process::{Command, Stdio};
 
 /// Whether a program runs and reports success; silent.
 pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let quiet = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     quiet.is_ok_and(|status| status.success())
+}
+
+/// Runs a program that must report success.
+pub(crate) fn command(command: &mut Command) -> Result<(), Box<dyn Error>> {
+    let status = command.status().map_err(|e| format!("{command:?}: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} failed").into()) }
 }
 
 /// Installs packages by apt-get, as root or with a sudo that asks for nothing.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command-line tool reports to the terminal")]
 
+mod capi;
 mod install;
 mod proto;
 mod python;
@@ -17,8 +18,10 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
 commands:
-  test            run all checks: format, lints, generated code, tests, documentation, Python
+  test            run all checks: format, lints, generated code, tests, documentation, Python, C
   python          only the Python package: build, install in target/python, test
+  c               only the C library: header, build, C tests under valgrind
+  header          regenerate certify/capi/include/tightrope.h from certify/capi/src
   proto           regenerate src/onnx/proto.rs from src/onnx/onnx.proto
   proto --check   fail if src/onnx/proto.rs differs from what would be generated";
 
@@ -42,6 +45,8 @@ fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     match arguments {
         ["test"] => test::run(&repository()),
         ["python"] => python::run(&repository()).map(|()| "passed".to_owned()),
+        ["c"] => capi::run(&repository()).map(|()| "passed".to_owned()),
+        ["header"] => capi::write(&repository()),
         ["proto"] => proto::write(&repository()),
         ["proto", "--check"] => proto::check(&repository()),
         ["help" | "--help" | "-h"] => Ok(USAGE.to_owned()),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
-use crate::install::{apt_get, succeeds};
+use crate::install::{apt_get, command, succeeds};
 
 /// Installs the package with what its tests need under `target/python`, and runs them. The commands
 /// of the workspace must have been built before.
@@ -39,9 +39,4 @@ pub(crate) fn run(root: &Path) -> Result<(), Box<dyn Error>> {
             .env("TIGHTROPE", root.join("target/debug/tightrope"))
             .env("PYTHONDONTWRITEBYTECODE", "1"),
     )
-}
-
-fn command(command: &mut Command) -> Result<(), Box<dyn Error>> {
-    let status = command.status().map_err(|e| format!("{command:?}: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?} failed").into()) }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::install::apt_get;
-use crate::python;
+use crate::{capi, python};
 
 /// Name and arguments of every step, run in order by cargo.
 const STEPS: [(&str, &[&str]); 6] = [
@@ -29,6 +29,7 @@ pub(crate) fn run(root: &Path) -> Result<String, Box<dyn Error>> {
         step(root, name, arguments)?;
     }
     lapack(root)?;
+    other("C library", || capi::run(root))?;
     other("Python package", || python::run(root))?;
     Ok(format!("all passed in {:.0} s", begin.elapsed().as_secs_f64()))
 }

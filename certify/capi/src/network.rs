@@ -1,0 +1,241 @@
+//! Networks: loading, evaluation, bounds on outputs.
+
+use std::ffi::c_char;
+
+use library::Graph;
+use library::bounds::{InputBox, MarginBounds, Method, Norm};
+use library::exec::Plan;
+use library::onnx::{LoadOptions, load};
+use ndarray::ArrayView2;
+
+use crate::status::{Failure, Result, array, buffer, guard, place, reference, string, tightrope_status};
+
+/// A loaded network. Functions that take it as `const` may run at the same time on several threads.
+pub struct tightrope_network {
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
+}
+
+/// A norm of perturbations.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub enum tightrope_norm {
+    /// Greatest entry.
+    TIGHTROPE_LINF = 0,
+    /// Euclidean length.
+    TIGHTROPE_L2 = 1,
+    /// Sum of absolute values.
+    TIGHTROPE_L1 = 2,
+}
+
+/// How bounds are computed, from the fastest to the tightest.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub enum tightrope_method {
+    /// No bounds: an attack alone.
+    TIGHTROPE_NONE = 0,
+    /// Interval bound propagation.
+    TIGHTROPE_IBP = 1,
+    /// One backward pass over the intervals of IBP.
+    TIGHTROPE_CROWN_IBP = 2,
+    /// Backward passes for every value.
+    TIGHTROPE_CROWN = 3,
+    /// The same with optimised slopes.
+    TIGHTROPE_ALPHA_CROWN = 4,
+    /// For each input the first of these that certifies it.
+    TIGHTROPE_BEST = 5,
+}
+
+/// The perturbations around an input.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct tightrope_region {
+    /// Radius.
+    pub eps: f64,
+    /// Norm: a `tightrope_norm`.
+    pub norm: u32,
+    /// Whether perturbed inputs stay between `clip_low` and `clip_high`.
+    pub clip: bool,
+    /// Least value of an entry.
+    pub clip_low: f64,
+    /// Greatest value of an entry.
+    pub clip_high: f64,
+}
+
+impl tightrope_region {
+    pub(crate) fn norm(&self) -> Result<Norm> {
+        use tightrope_norm::{TIGHTROPE_L1, TIGHTROPE_L2, TIGHTROPE_LINF};
+        match self.norm {
+            n if n == TIGHTROPE_LINF as u32 => Ok(Norm::Linf),
+            n if n == TIGHTROPE_L2 as u32 => Ok(Norm::L2),
+            n if n == TIGHTROPE_L1 as u32 => Ok(Norm::L1),
+            other => Err(Failure::input(format!("region.norm: found {other}; accepted: a tightrope_norm"))),
+        }
+    }
+
+    pub(crate) fn clip(&self) -> Option<(f64, f64)> {
+        self.clip.then_some((self.clip_low, self.clip_high))
+    }
+
+    /// The sets around the rows of `x`. The radius counts as written in decimals, hence rounded.
+    pub(crate) fn sets(&self, x: ArrayView2<f32>) -> Result<InputBox> {
+        let eps = if self.eps > 0.0 { self.eps.next_up() } else { self.eps };
+        InputBox::ball(self.norm()?, x, eps, self.clip()).map_err(Failure::input)
+    }
+}
+
+/// Every method with its number.
+const METHODS: [(tightrope_method, Option<Method>); 6] = [
+    (tightrope_method::TIGHTROPE_NONE, None),
+    (tightrope_method::TIGHTROPE_IBP, Some(Method::Ibp)),
+    (tightrope_method::TIGHTROPE_CROWN_IBP, Some(Method::CrownIbp)),
+    (tightrope_method::TIGHTROPE_CROWN, Some(Method::Crown)),
+    (tightrope_method::TIGHTROPE_ALPHA_CROWN, Some(Method::AlphaCrown)),
+    (tightrope_method::TIGHTROPE_BEST, Some(Method::Best)),
+];
+
+/// The method of a number.
+pub(crate) fn method(number: u32) -> Result<Option<Method>> {
+    let known = METHODS.iter().find(|(name, _)| *name as u32 == number);
+    let unknown = || Failure::input(format!("method: found {number}; accepted: a tightrope_method"));
+    known.map(|(_, method)| *method).ok_or_else(unknown)
+}
+
+/// The number of a method.
+pub(crate) fn number(method: Option<Method>) -> u32 {
+    METHODS.iter().find(|(_, known)| *known == method).map_or(0, |(name, _)| *name as u32)
+}
+
+/// Inputs as rows.
+///
+/// # Safety
+/// `x` is null, or valid for reads of `n` inputs of the network as long as the result is used.
+pub(crate) unsafe fn rows<'a>(
+    network: &tightrope_network,
+    x: *const f32,
+    n: usize,
+) -> Result<ArrayView2<'a, f32>> {
+    let entries = network.graph.input_len();
+    let len =
+        n.checked_mul(entries).ok_or_else(|| Failure::input(format!("n: found {n}, which overflows")))?;
+    // SAFETY: as the caller promises.
+    let x = unsafe { array(x, len, "x") }?;
+    ArrayView2::from_shape((n, entries), x).map_err(Failure::input)
+}
+
+/// Loads an ONNX network, plain or gzipped, from the file `path` (UTF-8) into `*network`, to be given
+/// back to `tightrope_network_free`.
+///
+/// # Safety
+/// Pointers are null, or valid as their types say; `path` ends in 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_network_load(
+    path: *const c_char,
+    network: *mut *mut tightrope_network,
+) -> tightrope_status {
+    guard(|| {
+        // SAFETY: as the caller promises.
+        let (path, network) = unsafe { (string(path, "path")?, place(network, "network")?) };
+        let path = path.ok_or_else(|| Failure::input("path: found a null pointer"))?;
+        let graph = load(path, &LoadOptions::default()).map_err(Failure::model)?;
+        let plan = Plan::new(&graph);
+        *network = Box::into_raw(Box::new(tightrope_network { graph, plan }));
+        Ok(())
+    })
+}
+
+/// Frees a network; nothing happens for a null pointer.
+///
+/// # Safety
+/// `network` is null, or was made by `tightrope_network_load` and is used by nobody any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_network_free(network: *mut tightrope_network) {
+    if !network.is_null() {
+        // SAFETY: made by `Box::into_raw`, and not used any more.
+        drop(unsafe { Box::from_raw(network) });
+    }
+}
+
+/// Number of entries of one input; 0 for a null pointer.
+///
+/// # Safety
+/// `network` is null or a loaded network.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_network_inputs(network: *const tightrope_network) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe { network.as_ref() }.map_or(0, |network| network.graph.input_len())
+}
+
+/// Number of outputs: the classes of a classifier; 0 for a null pointer.
+///
+/// # Safety
+/// `network` is null or a loaded network.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_network_classes(network: *const tightrope_network) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe { network.as_ref() }.map_or(0, |network| network.graph.output_len())
+}
+
+/// Logits of `n` inputs: `x` holds `n * inputs` numbers, `logits` takes `n * classes` (`logits_len`).
+///
+/// # Safety
+/// Pointers are null, or valid for as many values as said.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_evaluate(
+    network: *const tightrope_network,
+    x: *const f32,
+    n: usize,
+    logits: *mut f32,
+    logits_len: usize,
+) -> tightrope_status {
+    guard(|| {
+        // SAFETY: as the caller promises.
+        let (network, x, logits) = unsafe {
+            let network = reference(network, "network")?;
+            let x = rows(network, x, n)?;
+            (network, x, buffer(logits, logits_len, n * network.graph.output_len(), "logits")?)
+        };
+        let found = network.plan.run(x);
+        logits.iter_mut().zip(&found).for_each(|(to, from)| *to = *from);
+        Ok(())
+    })
+}
+
+/// Bounds on the outputs over all perturbations: `lower` and `upper` take `n * classes` numbers each
+/// (`bounds_len`); both are NaN where the network may be undefined. `method` is a `tightrope_method`
+/// other than `TIGHTROPE_NONE`.
+///
+/// # Safety
+/// Pointers are null, or valid for as many values as said.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_bounds(
+    network: *const tightrope_network,
+    x: *const f32,
+    n: usize,
+    region: *const tightrope_region,
+    method_number: u32,
+    lower: *mut f64,
+    upper: *mut f64,
+    bounds_len: usize,
+) -> tightrope_status {
+    guard(|| {
+        // SAFETY: as the caller promises.
+        let (network, x, region, ends) = unsafe {
+            let network = reference(network, "network")?;
+            let expected = n * network.graph.output_len();
+            let ends = [
+                buffer(lower, bounds_len, expected, "lower")?,
+                buffer(upper, bounds_len, expected, "upper")?,
+            ];
+            (network, rows(network, x, n)?, reference(region, "region")?, ends)
+        };
+        let method = method(method_number)?.ok_or_else(|| {
+            Failure::input("method: found TIGHTROPE_NONE; accepted: any other tightrope_method")
+        })?;
+        let found = MarginBounds::new(&network.graph, method).outputs(&region.sets(x)?);
+        for (to, from) in ends.into_iter().zip(&found) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        }
+        Ok(())
+    })
+}

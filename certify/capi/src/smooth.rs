@@ -1,0 +1,250 @@
+//! Randomized smoothing of networks and of callback classifiers.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use library::smoothing::certifier::{Certifier, Options};
+use library::smoothing::procedure::{SampleError, Stopping, Threat};
+use library::smoothing::quantity::{Alpha, Radius, Scale};
+use library::smoothing::sampler::Sampler;
+use ndarray::{Array2, ArrayView2};
+use serde_json::Value;
+
+use crate::network::{rows, tightrope_network};
+use crate::status::{Failure, Result, array, buffer, guard, reference, string, tightrope_status};
+
+/// A base classifier: reads `samples` noisy inputs of `entries` numbers each, and writes `classes`
+/// logits for each to `logits`. `user` is what the caller gave. Returns 0, or any other number to end
+/// the call with `TIGHTROPE_CLASSIFIER_ERROR`. Called on the thread that asked.
+pub type tightrope_classifier = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        noisy: *const f32,
+        samples: usize,
+        entries: usize,
+        logits: *mut f32,
+        classes: usize,
+    ) -> c_int,
+>;
+
+/// Distribution of the noise.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub enum tightrope_noise {
+    /// Gaussian; l2 radii.
+    TIGHTROPE_GAUSSIAN = 0,
+    /// Gaussian on the grid of 8-bit pixels, exact; l2 radii.
+    TIGHTROPE_LATTICE = 1,
+    /// Uniform; l1 radii.
+    TIGHTROPE_UNIFORM = 2,
+    /// Laplace; l1 radii.
+    TIGHTROPE_LAPLACE = 3,
+}
+
+/// How to smooth. Start from `tightrope_smoothing_defaults()` and change what is wanted.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct tightrope_smoothing {
+    /// Scale of the noise: standard deviation, half-width of uniform noise, scale of Laplace noise.
+    pub sigma: f64,
+    /// Probability with which a radius may be false.
+    pub alpha: f64,
+    /// A `tightrope_noise`.
+    pub noise: u32,
+    /// Samples for the estimation; with `radius` or `tolerance` the most.
+    pub n: u32,
+    /// Samples for the selection.
+    pub n0: u32,
+    /// Simplex map: "hardmax", "softmax:T", "sparsemax:T"; NULL for the most promising one.
+    pub map: *const c_char,
+    /// Confidence bound, such as "clopper-pearson" or "bernstein"; NULL for that of the map.
+    pub bound: *const c_char,
+    /// "one-sided" or "two-sided"; NULL for that of the map.
+    pub rule: *const c_char,
+    /// Stop as soon as it is settled whether this radius is certified; 0 for never.
+    pub radius: f64,
+    /// Stop as soon as more samples could gain less than this fraction; 0 for never.
+    pub tolerance: f64,
+    /// Seed of all noise.
+    pub seed: u64,
+    /// Position of the first input in its data set: what is drawn depends on it and the seed alone.
+    pub first: u64,
+}
+
+/// The result for one input.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct tightrope_smoothed {
+    /// The certified class; -1 for an abstention.
+    pub predicted: i64,
+    /// The certified radius; 0 for an abstention.
+    pub radius: f64,
+    /// Lower bound on the class's smoothed score.
+    pub p_lower: f64,
+    /// Upper bound on every other score; 1 where it was not bounded.
+    pub p_upper: f64,
+    /// Noisy evaluations used, those of the selection included.
+    pub samples: u64,
+}
+
+/// sigma .25, alpha .001, 100,000 samples after 100, Gaussian noise, the most promising map.
+#[unsafe(no_mangle)]
+pub extern "C" fn tightrope_smoothing_defaults() -> tightrope_smoothing {
+    tightrope_smoothing {
+        sigma: 0.25,
+        alpha: 0.001,
+        noise: 0,
+        n: 100_000,
+        n0: 100,
+        map: std::ptr::null(),
+        bound: std::ptr::null(),
+        rule: std::ptr::null(),
+        radius: 0.0,
+        tolerance: 0.0,
+        seed: 0,
+        first: 0,
+    }
+}
+
+/// The certifier that is asked for.
+///
+/// # Safety
+/// Strings are null or end in 0.
+unsafe fn certifier(asked: &tightrope_smoothing) -> Result<Certifier> {
+    fn named<T: serde::de::DeserializeOwned>(what: &str, name: Option<&str>) -> Result<Option<T>> {
+        let read = name.map(|name| serde_json::from_value(Value::from(name)));
+        read.transpose().map_err(|e| Failure::input(format!("{what}: {e}")))
+    }
+    // SAFETY: as the caller promises.
+    let [map, bound, rule] =
+        unsafe { [string(asked.map, "map")?, string(asked.bound, "bound")?, string(asked.rule, "rule")?] };
+    let scale = Scale::new(asked.sigma).map_err(|e| Failure::input(format!("sigma: {e}")))?;
+    let lattice = asked.noise == tightrope_noise::TIGHTROPE_LATTICE as u32;
+    let threat = match asked.noise {
+        n if lattice || n == tightrope_noise::TIGHTROPE_GAUSSIAN as u32 => Threat::Gaussian(scale),
+        n if n == tightrope_noise::TIGHTROPE_UNIFORM as u32 => Threat::Uniform(scale),
+        n if n == tightrope_noise::TIGHTROPE_LAPLACE as u32 => Threat::Laplace(scale),
+        other => return Err(Failure::input(format!("noise: found {other}; accepted: a tightrope_noise"))),
+    };
+    let most = asked.n;
+    let stopping = if asked.radius != 0.0 && asked.tolerance != 0.0 {
+        return Err(Failure::input("radius: found with tolerance; accepted: one of the two"));
+    } else if asked.radius != 0.0 {
+        let radius = Radius::new(asked.radius);
+        let wrong = || Failure::input(format!("radius: found {}; accepted: a positive number", asked.radius));
+        Stopping::Settle { radius: radius.ok_or_else(wrong)?, most }
+    } else if asked.tolerance != 0.0 {
+        Stopping::Tolerance { fraction: asked.tolerance, most }
+    } else {
+        Stopping::Fixed(most)
+    };
+    let map = map.filter(|name| *name != "auto").map(str::parse).transpose();
+    let options = Options {
+        threat,
+        lattice,
+        map: map.map_err(|e| Failure::input(format!("map: {e}")))?,
+        bound: named("bound", bound)?,
+        rule: named("rule", rule)?,
+        alpha: Alpha::new(asked.alpha).map_err(|e| Failure::input(format!("alpha: {e}")))?,
+        n0: asked.n0,
+        stopping,
+        seed: asked.seed,
+    };
+    Certifier::new(options).map_err(Failure::input)
+}
+
+/// Certifies the rows of `x`.
+fn each(
+    asked: &tightrope_smoothing,
+    certifier: &Certifier,
+    x: ArrayView2<f32>,
+    out: &mut [tightrope_smoothed],
+    mut sample: impl FnMut(
+        &library::smoothing::sampler::NoisyInputs,
+        std::ops::Range<u32>,
+    ) -> std::result::Result<Array2<f32>, SampleError>,
+) -> Result<()> {
+    if let Some((entry, value)) = x.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        return Err(Failure::input(format!("x: entry {entry} is {value}; inputs must be finite")));
+    }
+    for (i, (row, out)) in x.outer_iter().zip(out).enumerate() {
+        let outcome = certifier.certify(asked.first + i as u64, &row.to_vec(), &mut sample);
+        let outcome = outcome.map_err(|e| Failure::input(format!("input {i}: {e}")))?;
+        *out = tightrope_smoothed {
+            predicted: outcome.predicted().map_or(-1, |class| class as i64),
+            radius: outcome.radius.map_or(0.0, Radius::get),
+            p_lower: outcome.p_lower.get(),
+            p_upper: outcome.p_upper.get(),
+            samples: u64::from(outcome.n0) + u64::from(outcome.samples),
+        };
+    }
+    Ok(())
+}
+
+/// Certifies radii of a network, smoothed, at `n` inputs `x`; writes `n` results.
+///
+/// # Safety
+/// Pointers are null, or valid for as many values as said; strings end in 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_smooth(
+    network: *const tightrope_network,
+    x: *const f32,
+    n: usize,
+    how: *const tightrope_smoothing,
+    results: *mut tightrope_smoothed,
+) -> tightrope_status {
+    guard(|| {
+        // SAFETY: as the caller promises.
+        let (network, x, how, certifier, out) = unsafe {
+            let (network, how) = (reference(network, "network")?, reference(how, "how")?);
+            (network, rows(network, x, n)?, how, certifier(how)?, buffer(results, n, n, "results")?)
+        };
+        each(how, &certifier, x, out, |inputs, range| Ok(Sampler::new(&network.plan, inputs).logits(range)))
+    })
+}
+
+/// Certifies radii of a base classifier of the caller, smoothed, at `n` inputs `x` of `entries`
+/// numbers each; writes `n` results.
+///
+/// # Safety
+/// Pointers are null, or valid for as many values as said; strings end in 0; `classifier` does what
+/// its type says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_smooth_classifier(
+    classifier: tightrope_classifier,
+    user: *mut c_void,
+    classes: usize,
+    x: *const f32,
+    n: usize,
+    entries: usize,
+    how: *const tightrope_smoothing,
+    results: *mut tightrope_smoothed,
+) -> tightrope_status {
+    let mut ended: c_int = 0;
+    let status = guard(|| {
+        let call = classifier.ok_or_else(|| Failure::input("classifier: found a null pointer"))?;
+        let len = n.checked_mul(entries).filter(|_| entries > 0 && (2..=1 << 20).contains(&classes));
+        let len = len.ok_or_else(|| {
+            let text = format!("found {n} inputs of {entries} entries and {classes} classes");
+            Failure::input(format!("{text}; accepted: at least one entry and two classes"))
+        })?;
+        // SAFETY: as the caller promises.
+        let (x, how, certifier, out) = unsafe {
+            let how = reference(how, "how")?;
+            (array(x, len, "x")?, how, certifier(how)?, buffer(results, n, n, "results")?)
+        };
+        let x = ArrayView2::from_shape((n, entries), x).map_err(Failure::input)?;
+        each(how, &certifier, x, out, |inputs, range| {
+            let noisy = inputs.batch(range);
+            let samples = noisy.nrows();
+            let mut logits = Array2::zeros((samples, classes));
+            // SAFETY: the arrays are contiguous and hold as many values as said; the classifier does
+            // what its type says.
+            ended = unsafe { call(user, noisy.as_ptr(), samples, entries, logits.as_mut_ptr(), classes) };
+            if ended == 0 { Ok(logits) } else { Err(SampleError::from("the classifier failed")) }
+        })
+    });
+    if ended == 0 {
+        return status;
+    }
+    guard(|| Err(Failure::classifier(format!("the classifier returned {ended}"))))
+}
