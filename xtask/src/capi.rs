@@ -86,6 +86,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Box<dyn Error>> {
                 "--error-exitcode=9",
                 "--leak-check=full",
                 "--show-leak-kinds=definite",
+                "--errors-for-leak-kinds=definite",
             ]);
             valgrind.arg(&program);
             valgrind
