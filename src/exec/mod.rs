@@ -2,6 +2,7 @@
 
 mod fuse;
 mod plan;
+mod steps;
 
 pub(crate) use fuse::{Fused, fuse};
 pub use plan::{Plan, Workspace};

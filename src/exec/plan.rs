@@ -4,8 +4,9 @@ use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use super::fuse::fuse;
+use super::steps::{Scratch, Step, steps};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Op, Weights};
+use crate::kernels::{NARROW, WIDE, one_by_one, side_by_side};
 
 /// A network ready to be evaluated on batches of inputs in `f32`.
 ///
@@ -13,17 +14,17 @@ use crate::ops::{Op, Weights};
 /// batch, and whatever the number of threads.
 pub struct Plan {
     graph: Graph,
-    /// The buffer of every value.
+    steps: Vec<Step>,
+    /// The buffer of every value that is kept.
     buffers: Vec<usize>,
     /// Entries per input that each buffer must hold.
     sizes: Vec<usize>,
-    tile: usize,
 }
 
 /// Buffers of one thread, reused from tile to tile.
 pub struct Workspace {
     buffers: Vec<Vec<f32>>,
-    scratch: Vec<f32>,
+    scratch: Scratch,
 }
 
 impl Plan {
@@ -31,51 +32,52 @@ impl Plan {
     #[must_use]
     pub fn new(graph: &Graph) -> Self {
         let graph = fuse(graph).graph;
-        let last_uses = graph.last_uses();
+        let steps = steps(&graph);
+        let mut last_uses = vec![0; graph.nodes.len() + 1];
+        for (i, step) in steps.iter().enumerate() {
+            step.inputs.iter().for_each(|&v| last_uses[v] = i);
+        }
+        last_uses[graph.output] = usize::MAX;
         let mut sizes = vec![graph.input_len()];
-        let mut buffers = vec![0];
+        let mut buffers = vec![0; graph.nodes.len() + 1];
         let mut free: Vec<usize> = Vec::new();
-        for (i, node) in graph.nodes.iter().enumerate() {
-            let len = graph.len(i + 1);
+        for (i, step) in steps.iter().enumerate() {
             let dying = |v: ValueId| last_uses[v] == i;
-            let buffer = if works_in_place(&node.op) && dying(node.inputs[0]) {
-                buffers[node.inputs[0]]
+            let buffer = if step.works_in_place() && dying(step.inputs[0]) {
+                buffers[step.inputs[0]]
             } else {
                 let buffer = free.pop().unwrap_or(sizes.len());
                 if buffer == sizes.len() {
                     sizes.push(0);
                 }
                 let mut released: Vec<usize> =
-                    node.inputs.iter().filter(|&&v| dying(v)).map(|&v| buffers[v]).collect();
+                    step.inputs.iter().filter(|&&v| dying(v)).map(|&v| buffers[v]).collect();
                 released.sort_unstable();
                 released.dedup();
                 free.extend(released);
                 buffer
             };
-            sizes[buffer] = sizes[buffer].max(len);
-            buffers.push(buffer);
-            if last_uses[i + 1] == 0 {
+            sizes[buffer] = sizes[buffer].max(graph.len(step.output));
+            buffers[step.output] = buffer;
+            if last_uses[step.output] == 0 {
                 free.push(buffer);
             }
         }
-        let largest = (0..=graph.nodes.len()).map(|v| graph.len(v)).max().unwrap_or(1);
-        // Activations of a tile should stay in the second-level cache.
-        let tile = ((1 << 17) / largest.max(1)).clamp(1, 64);
-        Self { graph, buffers, sizes, tile }
+        Self { graph, steps, buffers, sizes }
     }
 
     /// Buffers for one thread.
     #[must_use]
     pub fn workspace(&self) -> Workspace {
-        let buffers = self.sizes.iter().map(|size| vec![0.0; size * self.tile]).collect();
-        Workspace { buffers, scratch: Vec::new() }
+        let buffers = self.sizes.iter().map(|size| vec![0.0; size * WIDE]).collect();
+        Workspace { buffers, scratch: Scratch::default() }
     }
 
     /// Number of inputs that are best given to [`Plan::run_tile`] at once; no
     /// more are accepted.
     #[must_use]
     pub fn tile(&self) -> usize {
-        self.tile
+        WIDE
     }
 
     /// Entries of one output.
@@ -94,9 +96,9 @@ impl Plan {
         assert_eq!(inputs.ncols(), self.graph.input_len(), "rows are network inputs");
         let mut outputs = Array2::zeros((inputs.nrows(), self.output_len()));
         outputs
-            .axis_chunks_iter_mut(Axis(0), self.tile)
+            .axis_chunks_iter_mut(Axis(0), WIDE)
             .into_par_iter()
-            .zip(inputs.axis_chunks_iter(Axis(0), self.tile))
+            .zip(inputs.axis_chunks_iter(Axis(0), WIDE))
             .for_each_init(
                 || self.workspace(),
                 |workspace, (mut out, x)| {
@@ -111,52 +113,53 @@ impl Plan {
 
     /// Evaluates at most [`Plan::tile`] inputs on this thread: `x` holds
     /// `batch * input_len` entries, `out` `batch * output_len`. Does not
-    /// allocate once the workspace has been used.
+    /// allocate for dense layers, convolutions and sums.
     ///
     /// # Panics
     /// If the lengths do not fit each other.
     pub fn run_tile(&self, workspace: &mut Workspace, x: &[f32], out: &mut [f32]) {
         let batch = x.len() / self.graph.input_len().max(1);
-        assert!(batch <= self.tile && out.len() == batch * self.output_len(), "a tile fits its buffers");
+        assert!(batch <= WIDE && out.len() == batch * self.output_len(), "a tile fits its buffers");
+        if batch <= NARROW {
+            self.run_lanes::<NARROW>(workspace, batch, x, out);
+        } else {
+            self.run_lanes::<WIDE>(workspace, batch, x, out);
+        }
+    }
+
+    fn run_lanes<const LANES: usize>(
+        &self,
+        workspace: &mut Workspace,
+        batch: usize,
+        x: &[f32],
+        out: &mut [f32],
+    ) {
         let Workspace { buffers, scratch } = workspace;
-        buffers[0][..x.len()].copy_from_slice(x);
-        for (i, node) in self.graph.nodes.iter().enumerate() {
-            let len = self.graph.len(i + 1);
-            let target = self.buffers[i + 1];
+        let graph = &self.graph;
+        side_by_side::<LANES>(x, graph.input_len(), &mut buffers[0]);
+        for step in &self.steps {
+            let target = self.buffers[step.output];
             // Taken out so that the others can be read meanwhile.
             let mut result = std::mem::take(&mut buffers[target]);
-            let y = &mut result[..batch * len];
-            let value = |v: ValueId| -> &[f32] { &buffers[self.buffers[v]][..batch * self.graph.len(v)] };
-            match &node.op {
-                Op::Elementwise(function) => {
-                    if self.buffers[node.inputs[0]] != target {
-                        y.copy_from_slice(value(node.inputs[0]));
-                    }
-                    function.apply32(len, y);
-                }
-                Op::Affine(op) => with_inputs(&node.inputs, value, |inputs| {
-                    op.apply(Weights::single, batch, inputs, y, scratch);
-                }),
-                Op::Product(op) => {
-                    with_inputs(&node.inputs, value, |inputs| op.eval(batch, inputs, y, scratch));
+            let value = |&v: &ValueId| &buffers[self.buffers[v]][..LANES * graph.len(v)];
+            let y = &mut result[..LANES * graph.len(step.output)];
+            if step.works_in_place() && self.buffers[step.inputs[0]] == target {
+                step.run::<LANES>(graph, batch, &[], y, scratch);
+            } else {
+                match &step.inputs[..] {
+                    [a] => step.run::<LANES>(graph, batch, &[value(a)], y, scratch),
+                    [a, b] => step.run::<LANES>(graph, batch, &[value(a), value(b)], y, scratch),
+                    all => step.run::<LANES>(
+                        graph,
+                        batch,
+                        &all.iter().map(value).collect::<Vec<_>>(),
+                        y,
+                        scratch,
+                    ),
                 }
             }
             buffers[target] = result;
         }
-        out.copy_from_slice(&buffers[self.buffers[self.graph.output]][..out.len()]);
-    }
-}
-
-/// Whether the result may overwrite the input.
-fn works_in_place(op: &Op) -> bool {
-    matches!(op, Op::Elementwise(_))
-}
-
-/// Calls `f` with the slices of the inputs; only long lists are allocated.
-fn with_inputs<'a>(inputs: &[ValueId], value: impl Fn(ValueId) -> &'a [f32], f: impl FnOnce(&[&[f32]])) {
-    match inputs {
-        [a] => f(&[value(*a)]),
-        [a, b] => f(&[value(*a), value(*b)]),
-        _ => f(&inputs.iter().map(|&v| value(v)).collect::<Vec<_>>()),
+        one_by_one::<LANES>(&buffers[self.buffers[graph.output]], graph.output_len(), out);
     }
 }

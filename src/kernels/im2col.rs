@@ -1,5 +1,6 @@
 //! The sliding window of a 2-D convolution, as a matrix and back.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Scalar;
@@ -24,6 +25,16 @@ pub struct Window2d {
     pub pad: [usize; 2],
     /// Number of windows per axis.
     pub out: [usize; 2],
+}
+
+/// What [`Window2d::neighbours`] finds. Most places have one list, but for a
+/// shift.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// Lists of taps with where each leads.
+    pub lists: Vec<Vec<[usize; 2]>>,
+    /// For every place its list, and what is added to where its taps lead.
+    pub places: Vec<[usize; 2]>,
 }
 
 impl Window2d {
@@ -85,6 +96,34 @@ impl Window2d {
                 }
             }
         }
+    }
+
+    /// The taps of every window with the pixels that they read; or, for
+    /// `of_pixels`, the taps that read every pixel with the positions of their
+    /// windows.
+    #[must_use]
+    pub fn neighbours(&self, of_pixels: bool) -> Neighbours {
+        let places = if of_pixels { self.pixels() } else { self.positions() };
+        let mut reads: Vec<Vec<[usize; 2]>> = vec![Vec::new(); places];
+        self.each_read(|position, tap, pixel| {
+            let [place, other] = if of_pixels { [pixel, position] } else { [position, pixel] };
+            reads[place].push([tap, other]);
+        });
+        let mut numbers: HashMap<Vec<[usize; 2]>, usize> = HashMap::new();
+        let relative = |mut list: Vec<[usize; 2]>| {
+            let first = list.iter().map(|t| t[1]).min().unwrap_or(0);
+            for [_, other] in &mut list {
+                *other -= first;
+            }
+            let fresh = numbers.len();
+            [*numbers.entry(list).or_insert(fresh), first]
+        };
+        let places = reads.into_iter().map(relative).collect();
+        let mut lists = vec![Vec::new(); numbers.len()];
+        for (list, number) in numbers {
+            lists[number] = list;
+        }
+        Neighbours { lists, places }
     }
 
     /// Calls `each(column, pixel, count)` for every run of `count` output

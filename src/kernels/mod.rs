@@ -10,12 +10,14 @@
 //! other rows stand beside it, so results never depend on the batch.
 
 mod dispatch;
+mod gather;
 mod im2col;
 mod matmul;
 mod panel;
 
 pub use dispatch::{Kernel, dispatch};
-pub use im2col::{Part, Window2d};
+pub use gather::{Finish, Gather, Layout, NARROW, WIDE, one_by_one, side_by_side};
+pub use im2col::{Neighbours, Part, Window2d};
 pub use matmul::{Matrix, matmul};
 pub use panel::{LANES, Lane, Panel, Taps, accumulate, choose};
 

@@ -1,10 +1,9 @@
 //! Affine maps backward on panels of linear functions.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::{Affine, Conv, Dense, Weights};
-use crate::kernels::{LANES, Lane, Panel, Taps, accumulate};
+use crate::kernels::{LANES, Lane, Neighbours, Panel, Taps, accumulate};
 
 /// `A^T` of an affine map, arranged once for many panels.
 pub struct PanelAdjoint<'a> {
@@ -42,12 +41,12 @@ pub struct Scratch {
 }
 
 impl<'a> PanelAdjoint<'a> {
-    /// Arranges a map.
+    /// Arranges a map whose output has `len` entries.
     #[must_use]
-    pub fn new(op: &'a Affine) -> Self {
+    pub fn new(op: &'a Affine, len: usize) -> Self {
         let blocks = match op {
             Affine::Dense(dense) => Some(Blocks::dense(dense)),
-            Affine::Conv(conv) => Some(Blocks::conv(conv)),
+            Affine::Conv(conv) => Some(Blocks::conv(conv, len)),
             _ => None,
         };
         Self { op, blocks }
@@ -106,7 +105,8 @@ impl<'a> Blocks<'a> {
         Self { weights, places: places.collect(), classes: vec![Taps::new(taps)], all }
     }
 
-    fn conv(op: &Conv) -> Self {
+    /// The output, of `len` entries, may hold several images.
+    fn conv(op: &Conv, len: usize) -> Self {
         let window = &op.window;
         let [ins, outs] = op.channels.map(|c| c / op.groups);
         // A plain convolution goes back from positions to pixels, a transposed
@@ -115,38 +115,24 @@ impl<'a> Blocks<'a> {
         let (terms, others) = ([ins, outs][from], [ins, outs][to]);
         let ends = [window.pixels(), window.positions()];
         let (stride, size) = (ends[from], ends[to]);
-        let mut reads: Vec<Vec<[usize; 2]>> = vec![Vec::new(); stride];
-        window.each_read(|position, tap, pixel| {
-            let ends = [pixel, position];
-            reads[ends[from]].push([tap, ends[to]]);
-        });
-        let mut numbers: HashMap<Vec<[usize; 2]>, usize> = HashMap::new();
-        let located: Vec<(usize, usize)> = reads
-            .into_iter()
-            .map(|mut taps| {
-                let first = taps.iter().map(|t| t[1]).min().unwrap_or(0);
-                for [_, target] in &mut taps {
-                    *target -= first;
-                }
-                let fresh = numbers.len();
-                (*numbers.entry(taps).or_insert(fresh), first)
-            })
-            .collect();
-        let mut classes = vec![Taps::new(Vec::new()); numbers.len()];
-        for (taps, number) in numbers {
+        let Neighbours { lists, places: located } = window.neighbours(op.transposed);
+        let taps = |list: Vec<[usize; 2]>| {
             let of = |other| {
                 let tap = move |&[tap, target]: &[usize; 2]| {
                     [((other * window.taps() + tap) * terms) as u32, (other * size + target) as u32]
                 };
-                taps.iter().map(tap)
+                list.iter().map(tap)
             };
-            classes[number] = Taps::new((0..others).flat_map(of).collect());
-        }
+            Taps::new((0..others).flat_map(of).collect())
+        };
+        let classes = lists.into_iter().map(taps).collect();
         let kernel = window.taps();
-        let all = (0..op.groups).flat_map(|group| {
-            located.iter().map(move |&(class, first)| Block {
+        // Groups count on from image to image.
+        let groups = len / (terms * stride).max(1);
+        let all = (0..groups).flat_map(|group| {
+            located.iter().map(move |&[class, first]| Block {
                 class: class as u32,
-                weights: (group * others * kernel * terms) as u32,
+                weights: (group % op.groups * others * kernel * terms) as u32,
                 shift: (group * others * size + first) as u32,
             })
         });
@@ -164,7 +150,7 @@ impl<'a> Blocks<'a> {
                 }
             }
         }
-        let places = (0..op.groups * terms * stride).map(|i| {
+        let places = (0..groups * terms * stride).map(|i| {
             let (rest, place) = (i / stride, i % stride);
             [rest / terms * stride + place, rest % terms].map(|x| x as u32)
         });
@@ -260,8 +246,8 @@ mod tests {
         prop_oneof![dense, scale, sum, sparse]
     }
 
-    /// Entries of the inputs and of the output.
-    fn lens(op: &Affine) -> (Vec<usize>, usize) {
+    /// Entries of the inputs and of the output, with as many images for a convolution.
+    fn lens(op: &Affine, images: usize) -> (Vec<usize>, usize) {
         match op {
             Affine::Dense(op) => (vec![op.rows * op.inputs], op.rows * op.outputs),
             Affine::Conv(op) => {
@@ -269,7 +255,7 @@ mod tests {
                 if op.transposed {
                     ends.reverse();
                 }
-                (vec![ends[0]], ends[1])
+                (vec![images * ends[0]], images * ends[1])
             }
             Affine::Scale(op) => (vec![op.len], op.len),
             Affine::Sum(op) => (vec![op.len; op.coefficients.exact().len()], op.len),
@@ -284,8 +270,9 @@ mod tests {
             op in prop_oneof![conv(), other()],
             seed in 0_usize..100,
             sparsity in 1_usize..5,
+            images in 1_usize..3,
         ) {
-            let (inputs, outputs) = lens(&op);
+            let (inputs, outputs) = lens(&op, images);
             // Integers, so that the order of sums does not matter.
             let rows: Vec<Vec<f64>> = (0..LANES).map(|lane| integers(outputs, seed + lane)).collect();
             let mut y = Panel::default();
@@ -295,7 +282,7 @@ mod tests {
             }
             let mut grads = vec![Panel::default(); inputs.len()];
             grads.iter_mut().zip(&inputs).for_each(|(grad, &len)| grad.reset(len));
-            let adjoint = PanelAdjoint::new(&op);
+            let adjoint = PanelAdjoint::new(&op, outputs);
             let mut scratch = Scratch::default();
             adjoint.add_to(&y, &mut grads, &mut scratch);
             adjoint.add_to(&y, &mut grads, &mut scratch);

@@ -34,7 +34,7 @@ use rayon::prelude::*;
 use super::interval::node_bounds;
 use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{LANES, Panel};
 use crate::ops::{Affine, Op, PanelAdjoint};
 use backward::Workspace;
@@ -85,11 +85,11 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
-        let adjoint = |op: &'a Op| match op {
-            Op::Affine(op) => Some(PanelAdjoint::new(op)),
+        let adjoint = |(index, node): (usize, &'a Node)| match &node.op {
+            Op::Affine(op) => Some(PanelAdjoint::new(op, graph.len(index + 1))),
             _ => None,
         };
-        let adjoints = graph.nodes.iter().map(|node| adjoint(&node.op)).collect();
+        let adjoints = graph.nodes.iter().enumerate().map(adjoint).collect();
         Self { readers, exact, folded, adjoints, idle: Mutex::default() }
     }
 
