@@ -4,6 +4,7 @@
 //! The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
 use super::confidence::RandomizedClopperPearson;
+use crate::kernels::{Kernel, dispatch};
 
 /// Blocks computed side by side.
 pub(crate) const LANES: usize = 16;
@@ -65,33 +66,37 @@ impl InputStreams {
 impl SampleStream {
     /// Block number `block` of the stream: four uniform words.
     #[must_use]
+    #[inline(always)]
     pub fn block(&self, block: u32) -> [u32; 4] {
         philox([block, self.sample, self.input[0], self.input[1]], self.key)
     }
 
     /// Blocks `first .. first + LANES`.
+    #[inline(always)]
     pub(crate) fn blocks(&self, first: u32) -> Words {
-        let mut c = [[0; LANES], [self.sample; LANES], [self.input[0]; LANES], [self.input[1]; LANES]];
-        for (lane, word) in c[0].iter_mut().enumerate() {
-            *word = first.wrapping_add(lane as u32);
-        }
-        let mut key = self.key;
-        // One loop for each kind of word: the shape that compilers vectorise.
-        for _ in 0..10 {
-            let (mut high, mut low) = ([[0; LANES]; 2], [[0; LANES]; 2]);
-            for lane in 0..LANES {
-                let (a, b) = (A * u64::from(c[0][lane]), B * u64::from(c[2][lane]));
-                (high[0][lane], low[0][lane]) = ((a >> 32) as u32, a as u32);
-                (high[1][lane], low[1][lane]) = ((b >> 32) as u32, b as u32);
+        dispatch(Blocks { stream: *self, first })
+    }
+}
+
+struct Blocks {
+    stream: SampleStream,
+    first: u32,
+}
+
+impl Kernel for Blocks {
+    type Output = Words;
+
+    /// A loop over blocks, each computed to its end: the shape that compilers vectorise.
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Words {
+        let mut words = [[0; LANES]; 4];
+        for lane in 0..LANES {
+            let block = self.stream.block(self.first.wrapping_add(lane as u32));
+            for (words, word) in words.iter_mut().zip(block) {
+                words[lane] = word;
             }
-            for lane in 0..LANES {
-                c[0][lane] = high[1][lane] ^ c[1][lane] ^ key[0];
-                c[2][lane] = high[0][lane] ^ c[3][lane] ^ key[1];
-            }
-            (c[1], c[3]) = (low[1], low[0]);
-            key = bump(key);
         }
-        c
+        words
     }
 }
 
@@ -103,18 +108,19 @@ fn halves(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
-#[inline]
+#[inline(always)]
 fn round(c: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let a = A * u64::from(c[0]);
     let b = B * u64::from(c[2]);
     [(b >> 32) as u32 ^ c[1] ^ key[0], b as u32, (a >> 32) as u32 ^ c[3] ^ key[1], a as u32]
 }
 
-#[inline]
+#[inline(always)]
 fn bump(key: [u32; 2]) -> [u32; 2] {
     [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)]
 }
 
+#[inline(always)]
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         counter = round(counter, key);

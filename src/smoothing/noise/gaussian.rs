@@ -4,6 +4,7 @@
 //! the same on every machine; loops run over fixed-size arrays without branches, which compilers turn
 //! into vector code. The greatest magnitude is `sqrt(2 * 33 ln 2) = 6.76`.
 
+use crate::kernels::{Kernel, dispatch};
 use crate::smoothing::stream::{LANES, SampleStream};
 
 /// Normal numbers in one chunk.
@@ -13,15 +14,32 @@ const CHUNK: usize = 4 * LANES;
 pub(super) fn fill(stream: &SampleStream, x: &[f32], out: &mut [f32], each: impl Fn(usize, f32, f32) -> f32) {
     assert_eq!(x.len(), out.len(), "as many entries out as in");
     assert!(x.len() <= 1 << 34, "an input has at most 2^34 entries");
-    for (chunk, (x, out)) in x.chunks(CHUNK).zip(out.chunks_mut(CHUNK)).enumerate() {
-        let z = normals(stream, chunk as u32);
-        for (i, ((out, &x), &z)) in out.iter_mut().zip(x).zip(z.as_flattened()).enumerate() {
-            *out = each(chunk * CHUNK + i, x, z);
+    dispatch(Fill { stream, x, out, each });
+}
+
+struct Fill<'a, F> {
+    stream: &'a SampleStream,
+    x: &'a [f32],
+    out: &'a mut [f32],
+    each: F,
+}
+
+impl<F: Fn(usize, f32, f32) -> f32> Kernel for Fill<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for (chunk, (x, out)) in self.x.chunks(CHUNK).zip(self.out.chunks_mut(CHUNK)).enumerate() {
+            let z = normals(self.stream, chunk as u32);
+            for (i, ((out, &x), &z)) in out.iter_mut().zip(x).zip(z.as_flattened()).enumerate() {
+                *out = (self.each)(chunk * CHUNK + i, x, z);
+            }
         }
     }
 }
 
 /// The normal numbers of entries `CHUNK * chunk ..`.
+#[inline(always)]
 fn normals(stream: &SampleStream, chunk: u32) -> [[f32; LANES]; 4] {
     let [a, b, c, d] = stream.blocks(chunk.wrapping_mul(LANES as u32));
     let (z0, z1) = box_muller(&a, &b);
@@ -30,6 +48,7 @@ fn normals(stream: &SampleStream, chunk: u32) -> [[f32; LANES]; 4] {
 }
 
 /// Two independent normal numbers from each pair of words.
+#[inline(always)]
 fn box_muller(radial: &[u32; LANES], angular: &[u32; LANES]) -> ([f32; LANES], [f32; LANES]) {
     let (mut cosines, mut sines) = ([0.0; LANES], [0.0; LANES]);
     for lane in 0..LANES {
@@ -42,7 +61,7 @@ fn box_muller(radial: &[u32; LANES], angular: &[u32; LANES]) -> ([f32; LANES], [
 }
 
 /// A uniform number in (0, 1]: the middle of one of `2^32` cells, rounded to `f32`.
-#[inline]
+#[inline(always)]
 fn unit_interval(word: u32) -> f32 {
     // Two signed halves convert faster than one unsigned word.
     let (high, low) = ((word >> 16) as i32 as f32, (word & 0xFFFF) as i32 as f32 + 0.5);
@@ -52,7 +71,7 @@ fn unit_interval(word: u32) -> f32 {
 /// `ln(x)` for a positive normal `x`, to about 3 units in the last place: with
 /// `x = 2^e m`, `sqrt(1/2) <= m < sqrt(2)` and `s = (m - 1) / (m + 1)`, `ln m = 2 artanh s`, whose
 /// series is cut after `s^9`.
-#[inline]
+#[inline(always)]
 pub(super) fn ln_positive(x: f32) -> f32 {
     // Bits of sqrt(1/2): subtracting them makes the exponent field the floor wanted.
     const HALF: u32 = 0x3F35_04F3;
@@ -67,7 +86,7 @@ pub(super) fn ln_positive(x: f32) -> f32 {
 
 /// A uniform direction `(cos, sin)`: an angle within the first octant from 29 bits, reflected by the
 /// other three. Taylor series, errors below `3e-8`.
-#[inline]
+#[inline(always)]
 fn direction(word: u32) -> (f32, f32) {
     let angle = ((word >> 3) as i32 as f32 + 0.5) * (std::f32::consts::FRAC_PI_4 / 536_870_912.0);
     let a2 = angle * angle;
@@ -85,6 +104,7 @@ fn direction(word: u32) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smoothing::stream::InputStreams;
 
     #[test]
     fn the_logarithm_is_close() {
@@ -108,5 +128,32 @@ mod tests {
                 1;
         }
         assert!(octants.iter().all(|&count: &i32| (count - 10_000).abs() < 500), "{octants:?}");
+    }
+
+    #[test]
+    fn the_tails_reach_to_six_sigma() {
+        // What lies beyond a limit, over all radii and, exactly, over angles.
+        for limit in [4.0_f64, 5.0, 6.0] {
+            let last = (-0.5 * limit * limit).exp() * 2.0_f64.powi(32);
+            let beyond = |word: u32| {
+                let radius = f64::from((-2.0 * ln_positive(unit_interval(word))).sqrt());
+                if radius > limit { 2.0 * (limit / radius).acos() / std::f64::consts::PI } else { 0.0 }
+            };
+            let found = (0..last as u32 + 2).map(beyond).sum::<f64>() / 2.0_f64.powi(32);
+            let exact = libm::erfc(limit * std::f64::consts::FRAC_1_SQRT_2);
+            assert!((found / exact - 1.0).abs() < 0.01, "{limit}: {found} {exact}");
+        }
+    }
+
+    #[test]
+    fn every_processor_draws_the_same_bits() {
+        let stream = InputStreams::new(5, 6).sample(7);
+        let x: Vec<f32> = (0..1000).map(|i| (i % 11) as f32 / 11.0).collect();
+        let each = |i: usize, x: f32, z: f32| x + (i % 3) as f32 * z;
+        let (mut dispatched, mut portable) = (vec![0.0; 1000], vec![0.0; 1000]);
+        fill(&stream, &x, &mut dispatched, each);
+        Fill { stream: &stream, x: &x, out: &mut portable, each }.run::<false>();
+        let bits = |z: &[f32]| z.iter().map(|z| z.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&dispatched), bits(&portable));
     }
 }

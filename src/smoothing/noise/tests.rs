@@ -37,46 +37,71 @@ fn phi(z: f64) -> f64 {
 /// Below this lie 99.99 % of the values for the true distribution.
 const KS_LIMIT: f64 = 2.23;
 
-#[test]
-fn gaussian_draws_are_gaussian() {
-    let sigma = scale(0.5);
-    let z: Vec<f64> = draws(&Gaussian { sigma }, 2_000_000).iter().map(|z| z / 0.5).collect();
+fn gaussian_draws_are_gaussian(count: usize) {
+    let z = draws(&Gaussian { sigma: scale(1.0) }, count);
     let n = z.len() as f64;
     let moment = |k: i32| z.iter().map(|z| z.powi(k)).sum::<f64>() / n;
     // Five standard errors each: the variance of Z^k is E Z^2k - (E Z^k)^2.
-    for (k, mean, variance) in
-        [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0), (6, 15.0, 10170.0)]
-    {
+    let moments =
+        [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0), (5, 0.0, 945.0), (6, 15.0, 10170.0)];
+    for (k, mean, variance) in moments {
         let error: f64 = moment(k) - mean;
         assert!(error.abs() < 5.0 * f64::sqrt(variance / n), "moment {k}: {error}");
     }
     let ks = kolmogorov_smirnov(&z, phi);
     assert!(ks < KS_LIMIT, "{ks}");
-    // The tails: counts beyond 4 sigma are Poisson with mean 126.7.
-    let beyond = z.iter().filter(|z| z.abs() > 4.0).count();
-    assert!((80..180).contains(&beyond), "{beyond}");
+    // Counts in either tail are Poisson; one more standard error where they are few.
+    for limit in [3.0, 4.0, 5.0, 6.0] {
+        let expected = n * phi(-limit);
+        let slack = 5.0 * expected.sqrt() + 2.0;
+        for found in [z.partition_point(|&z| z < -limit), z.len() - z.partition_point(|&z| z <= limit)] {
+            assert!((found as f64 - expected).abs() < slack, "{found} beyond {limit}, expected {expected}");
+        }
+    }
 }
 
 #[test]
-fn neighbours_in_every_direction_are_uncorrelated() {
+fn ten_million_gaussian_draws() {
+    gaussian_draws_are_gaussian(10_000_000);
+}
+
+#[test]
+#[ignore = "1 GB; run by cargo test --release -- --ignored"]
+fn a_hundred_million_gaussian_draws() {
+    gaussian_draws_are_gaussian(100_000_000);
+}
+
+/// The standard errors by which the mean product of `a` and `b` is from 0, and that of their squares'
+/// distances from the mean.
+fn correlations(a: &[f32], b: &[f32]) -> [f64; 2] {
+    let products = a
+        .iter()
+        .zip(b)
+        .map(|(&a, &b)| [f64::from(a) * f64::from(b), f64::from(a * a - 1.0) * f64::from(b * b - 1.0) / 2.0]);
+    let sums = products.fold([0.0, 0.0], |sum, each| [sum[0] + each[0], sum[1] + each[1]]);
+    sums.map(|sum| sum / (a.len() as f64).sqrt())
+}
+
+#[test]
+fn neighbours_in_every_direction_are_independent() {
     let noise = Gaussian { sigma: scale(1.0) };
-    let (x, samples) = (vec![0.0f32; 256], 4000u32);
-    let mut rows = Vec::new();
-    for sample in 0..=samples {
-        let mut out = vec![0.0f32; 256];
-        noise.add(&InputStreams::new(3, 3).sample(sample), &x, &mut out);
-        rows.push(out);
-    }
-    let n = f64::from(samples) * 192.0;
-    for (rows_on, entries_on) in [(0, 1), (0, 16), (0, 32), (0, 64), (1, 0)] {
-        let mut sum = 0.0;
-        for i in 0..samples as usize {
-            for j in 0..192 {
-                sum += f64::from(rows[i][j]) * f64::from(rows[i + rows_on][j + entries_on]);
-            }
+    // All samples of one input in one row.
+    let rows = |seed, input| {
+        let mut out = vec![0.0f32; 256 * 4000];
+        for (sample, out) in (0..).zip(out.chunks_exact_mut(256)) {
+            noise.add(&InputStreams::new(seed, input).sample(sample), &[0.0; 256], out);
         }
-        assert!((sum / n.sqrt()).abs() < 5.0, "{rows_on} {entries_on}: {}", sum / n.sqrt());
+        out
+    };
+    let base = rows(3, 3);
+    let near = |z: [f64; 2], what: &str| assert!(z.iter().all(|z| z.abs() < 5.0), "{what}: {z:?}");
+    for distance in [1, 16, 32, 48, 64, 128, 256, 512] {
+        near(correlations(&base[distance..], &base), &format!("{distance} entries on"));
     }
+    near(correlations(&base, &rows(3, 4)), "the next input");
+    near(correlations(&base, &rows(3, 3 + (1 << 32))), "an input far off");
+    near(correlations(&base, &rows(4, 3)), "the next seed");
+    near(correlations(&base, &rows(3 ^ 1 << 63, 3)), "a seed of another highest bit");
 }
 
 #[test]
