@@ -342,7 +342,8 @@ impl Elision {
             .map(|((centre, radius), constant)| {
                 let radius = (radius + error * constant.abs()) * (1.0 + error) + underflow(self.terms);
                 let lower = (centre - radius).next_down();
-                if lower.is_nan() { f64::NEG_INFINITY } else { lower }
+                // A sum that overflowed before its last terms were added has lost them.
+                if centre.is_finite() && !lower.is_nan() { lower } else { f64::NEG_INFINITY }
             })
             .collect()
     }

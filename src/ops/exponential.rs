@@ -212,8 +212,10 @@ impl Function for Gelu {
         if x == f64::NEG_INFINITY { 0.0 } else { 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) }
     }
     fn rounding(&self, x: f64, y: f64) -> f64 {
-        // A relative error d of the argument z of erfc becomes 2 z^2 d at most.
-        (ELEMENTARY + x.min(0.0).abs().min(1e3).powi(2) * 4.0 * f64::EPSILON) * y.abs() + TINY
+        // A relative error d of the argument z of erfc becomes 2 z^2 d at most;
+        // what underflows in it counts x times.
+        (ELEMENTARY + x.min(0.0).abs().min(1e3).powi(2) * 4.0 * f64::EPSILON) * y.abs()
+            + TINY * (1.0 + x.min(0.0).abs().min(1e3))
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         (lower < -0.751_7 && upper > -0.751_8).then_some((GELU_LEAST, GELU_LEAST))
@@ -258,8 +260,10 @@ impl Function for GeluTanh {
         if x == f64::NEG_INFINITY { 0.0 } else { x * sigmoid(Self::argument(x)) }
     }
     fn rounding(&self, x: f64, y: f64) -> f64 {
-        // A relative error d of the sigmoid's argument w becomes |w| d at most.
-        (ELEMENTARY + Self::argument(x).min(0.0).abs().min(1e3) * ELEMENTARY) * y.abs() + TINY
+        // A relative error d of the sigmoid's argument w becomes |w| d at most;
+        // what underflows in it counts x times.
+        (ELEMENTARY + Self::argument(x).min(0.0).abs().min(1e3) * ELEMENTARY) * y.abs()
+            + TINY * (1.0 + x.min(0.0).abs().min(1e3))
     }
     fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
         (lower < -0.752_4 && upper > -0.752_5).then_some((GELU_TANH_LEAST, GELU_TANH_LEAST))

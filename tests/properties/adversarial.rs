@@ -339,3 +339,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sum_that_overflows_halfway_is_no_bound() {
+    // 2e308 is beyond f64, the sum with three times -1.7e308 is negative.
+    let row = [2e148, -1.7e148, -1.7e148, -1.7e148];
+    let first = (vec![vec![1e160]; 4], vec![0.0; 4]);
+    none_certifies(&perceptron(&[first.clone(), against_zero(&row, 0.0)]), &[1.0], &[1.0]);
+    none_certifies(&perceptron(&[first.clone(), against_zero(&row, 0.0)]), &[0.99], &[1.0]);
+    // The same in a hidden value, of which only the sign is used.
+    let hidden = (vec![row.to_vec()], vec![0.0]);
+    none_certifies(
+        &with_function(&[first, hidden, against_zero(&[1.0], -0.5)], Arc::new(HardSwish)),
+        &[1.0],
+        &[1.0],
+    );
+    let first = (vec![vec![1e160]; 4], vec![0.0; 4]);
+    let mut graph = perceptron(&[first, (vec![row.to_vec()], vec![0.0]), against_zero(&[1.0], -0.5)]);
+    graph.nodes[3].op = Op::Elementwise(Arc::new(Sign));
+    none_certifies(&graph, &[1.0], &[1.0]);
+}
+
+#[test]
+fn functions_that_underflow_keep_their_errors() {
+    // gelu(-38.2649736206621) = -4.48581966651867e-319, where a unit in the
+    // last place of erfc is 5e-324 and counts 19 times.
+    let graph = |bias: f64| {
+        let layers = [(vec![vec![1.0]], vec![0.0]), against_zero(&[-1e308], -bias)];
+        with_function(&layers, Arc::new(Gelu))
+    };
+    let x = -38.264_973_620_662_1;
+    none_certifies(&graph(4.4859e-11), &[x], &[x]);
+    all_certify(&graph(4.4e-11), &[x], &[x]);
+}
