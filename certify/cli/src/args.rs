@@ -30,9 +30,16 @@ impl FromStr for Eps {
 
 impl Eps {
     /// A number not below the one written, so that a certificate for it holds:
-    /// decimals and quotients were rounded to nearest.
+    /// a decimal was rounded to nearest, and a quotient of two was once more,
+    /// which is up to three units in the last place. Zero is exact unless it
+    /// underflowed.
     pub(crate) fn upper(&self) -> f64 {
-        if self.value == 0.0 { 0.0 } else { self.value.next_up() }
+        let digits = self.text.split(['/', 'e', 'E']).next().unwrap_or_default();
+        if self.value == 0.0 && !digits.contains(|c| ('1'..='9').contains(&c)) {
+            return 0.0;
+        }
+        let steps = if self.text.contains('/') { 3 } else { 1 };
+        (0..steps).fold(self.value, |value, _| value.next_up())
     }
 }
 
@@ -81,5 +88,25 @@ impl FromStr for Shape {
         axes.collect::<Option<_>>()
             .map(Self)
             .ok_or_else(|| format!("`{text}` is not a shape; give positive lengths such as 1,3,32,32"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Eps;
+
+    #[test]
+    fn eps_is_never_below_the_number_as_written() {
+        let upper = |text: &str| text.parse::<Eps>().expect("a radius").upper();
+        assert_eq!([upper("0"), upper("0.0"), upper("0/255"), upper("0e5")], [0.0; 4]);
+        assert!(upper("1e-400") > 0.0 && upper("0.1") > 0.1);
+        // 0.287 / 2.6103 in integers: upper * 26103 >= 2870, by exact products of halves.
+        let exceeds = |text: &str, over: u128, under: u128| {
+            let bits = upper(text).to_bits();
+            let (mantissa, exponent) = ((bits & ((1 << 52) - 1)) | 1 << 52, (bits >> 52) as i32 - 1075);
+            u128::from(mantissa) * under >= over << -exponent
+        };
+        assert!(exceeds("0.287/2.6103", 2870, 26103) && exceeds("0.283/1.1845", 2830, 11845));
+        assert!(exceeds("2/255", 2, 255) && exceeds("8/255", 8, 255));
     }
 }

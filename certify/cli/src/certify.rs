@@ -150,6 +150,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let methods: Vec<Method> = args.method.iter().copied().map(Method::from).collect();
     let attack = args.attack.map(|a| a.pgd(&args.common));
     if args.radius {
+        if args.common.counterexamples.is_some() {
+            return Err(
+                anyhow!("--counterexamples with --radius, which keeps none; give --eps instead").into()
+            );
+        }
         let [method] = methods[..] else {
             return Err(anyhow!("--radius with several methods; give one with --method").into());
         };
@@ -226,6 +231,20 @@ impl Job {
         let eps: Vec<Eps> = eps.map_err(|e: String| anyhow!(e))?;
         if eps.is_empty() {
             return Err(anyhow!("{}: no --eps given, and no card names any", model.display()).into());
+        }
+        // Records are told apart by these.
+        for (i, e) in eps.iter().enumerate() {
+            if let Some(same) = eps[..i].iter().find(|other| other.value == e.value) {
+                return Err(anyhow!("--eps {} and {} are the same; give each once", same.text, e.text).into());
+            }
+        }
+        for (i, method) in methods.iter().enumerate() {
+            if let Some(method) = method.filter(|_| methods[..i].contains(method)) {
+                return Err(anyhow!("--method {} twice; give each once", method_name(method)).into());
+            }
+        }
+        if common.counterexamples.is_some() && attack.is_none() {
+            return Err(anyhow!("--counterexamples keeps what an attack finds; give --attack too").into());
         }
         let (norm, norm_name) = match common.norm {
             NormName::Linf => (Norm::Linf, "linf"),
@@ -310,8 +329,9 @@ impl Job {
                     let begin = Instant::now();
                     let predicted = predicted.get_or_insert_with(|| self.predict(rows.clone()));
                     let mut margins = None;
+                    // Also refuses inputs outside --clip for an attack alone.
+                    let sets = self.sets(rows.clone(), eps.upper())?;
                     if let Some(bounds) = bounds {
-                        let sets = self.sets(rows.clone(), eps.upper())?;
                         margins = Some(bounds.bound(&sets, &self.inputs.labels[rows.clone()]));
                     }
                     // The time of an attack counts where it is the only thing.

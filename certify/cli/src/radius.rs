@@ -121,6 +121,7 @@ fn summarize(job: &Job, args: &Common, limit: f64, records: &[RadiusRecord]) -> 
     let attacked: Option<Vec<f64>> = job.attack.map(|_| {
         records.iter().map(|r| if wrong(r) { 0.0 } else { r.attacked_eps.unwrap_or(limit) }).collect()
     });
+    let broken = records.iter().filter(|r| wrong(r) || r.attacked_eps.is_some()).count();
     certified.sort_by(f64::total_cmp);
     let at = |share: f64| certified.get((share * inputs.saturating_sub(1) as f64) as usize).copied();
     let quantiles = [0.1, 0.5, 0.9].map(|share| at(share).unwrap_or(0.0));
@@ -135,6 +136,7 @@ fn summarize(job: &Job, args: &Common, limit: f64, records: &[RadiusRecord]) -> 
             "largest_eps": limit,
             "mean_certified_eps": mean(&certified),
             "certified_eps_quantiles": {"0.1": quantiles[0], "0.5": quantiles[1], "0.9": quantiles[2]},
+            "attacked": attacked.as_ref().map(|_| broken),
             "mean_attacked_eps": attacked.as_deref().map(mean),
             "seconds_per_input": seconds,
         }))?);
@@ -151,7 +153,8 @@ fn summarize(job: &Job, args: &Common, limit: f64, records: &[RadiusRecord]) -> 
         output::down(mean(&certified)),
     ];
     row.extend(quantiles.map(output::down));
-    row.extend(attacked.as_deref().map(|a| format!("{:.4}", mean(a))));
+    let least = if broken < inputs { ">= " } else { "" };
+    row.extend(attacked.as_deref().map(|a| format!("{least}{:.4}", mean(a))));
     row.push(format!("{seconds:.4}"));
     table.add_row(row);
     for column in table.column_iter_mut().skip(1) {

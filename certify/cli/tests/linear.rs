@@ -112,6 +112,11 @@ fn radii_are_bracketed() {
         assert!(0.05 < certified && certified < attacked && attacked <= 0.4, "{record}");
     }
     assert!(summary["mean_certified_eps"].as_f64() < summary["mean_attacked_eps"].as_f64());
+    assert_eq!(summary["attacked"], 5);
+    // Where no attack succeeds, the limit bounds the mean from below.
+    let arguments = ["certify", "mnist-cnn-ibp0.1.onnx", "--radius", "--eps", "0.01", "--indices", "0..2"];
+    let text = stdout(&run(&[&arguments[..], &["--attack", "5x1"]].concat()));
+    assert!(text.contains(">= 0.0100"), "{text}");
 }
 
 #[test]
@@ -136,6 +141,12 @@ fn wrong_options_are_named() {
     has(&["--method", "crown2"], "alpha-crown");
     has(&["--norm", "l3"], "linf");
     has(&["--radius", "--method", "ibp,crown"], "--radius");
+    has(&["--eps", "0.1,1/10"], "give each once");
+    has(&["--method", "crown,crown"], "crown twice");
+    has(&["--counterexamples", "found"], "--attack");
+    has(&["--counterexamples", "found", "--radius", "--attack", "5x1"], "--radius");
+    let clipped = refused(&["attack", PGD, "--indices", "0..1", "--clip", "0.5,1"], 2);
+    assert!(clipped.contains("clip"), "{clipped}");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     std::fs::write(&file, "").expect("room");
