@@ -21,7 +21,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`kernels`] | matrix products and convolution windows |
+//! | [`kernels`] | sums of many samples, boxes or linear functions side by side |
 //! | [`ops`] | the operators: all that the toolkit knows of them |
 //! | [`graph`] | networks as plain data |
 //! | [`onnx`] | `.onnx` files to graphs and back |

@@ -3,6 +3,7 @@
 
 use super::rounding::{centre_radius, gamma, outward, underflow};
 use crate::graph::{Graph, ValueId};
+use crate::kernels::{BOXES, Balls, Gather, Kernel, dispatch};
 use crate::ops::{Affine, Op, Weights};
 
 /// Bounds of one value for a batch of inputs: `batch * len` entries each.
@@ -57,20 +58,21 @@ pub(super) fn node_bounds(
     scratch: &mut Vec<f64>,
 ) -> Intervals {
     let node = &graph.nodes[index];
+    if let Op::Elementwise(function) = &node.op {
+        let mut out = values[node.inputs[0]].clone();
+        function.ranges(graph.len(index + 1), &mut out.lower, &mut out.upper);
+        return out;
+    }
     let mut out = Intervals::unknown(batch * graph.len(index + 1));
     match &node.op {
         Op::Affine(op) => {
             let inputs: Vec<_> = node.inputs.iter().map(|&v| &values[v]).collect();
-            affine(op, batch, &inputs, &mut out, scratch);
-        }
-        Op::Elementwise(function) => {
-            let x = &values[node.inputs[0]];
-            let len = graph.len(index + 1).max(1);
-            let ends = x.lower.iter().zip(&x.upper).zip(out.lower.iter_mut().zip(&mut out.upper));
-            for (i, ((&l, &u), (low, high))) in ends.enumerate() {
-                (*low, *high) = function.range(i % len, l, u);
+            match op.boxes(graph.len(node.inputs[0])) {
+                Some(map) => boxes(op, map, batch, inputs[0], &mut out),
+                None => affine(op, batch, &inputs, &mut out, scratch),
             }
         }
+        Op::Elementwise(_) => unreachable!("done above"),
         Op::Product(op) => {
             let inputs: Vec<_> =
                 node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
@@ -95,18 +97,7 @@ fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals,
     let error = gamma(terms) + 2.0 * op.relative_error();
     let (centres, radii): (Vec<Vec<f64>>, Vec<Vec<f64>>) = inputs
         .iter()
-        .map(|x| {
-            x.lower
-                .iter()
-                .zip(&x.upper)
-                .map(|(&l, &u)| {
-                    let (c, r) = centre_radius(l, u);
-                    // An entry that is exactly zero contributes no error.
-                    let floor = if c == 0.0 && r == 0.0 { 0.0 } else { underflow(0) };
-                    (c, r + error * (c.abs() + r) + floor)
-                })
-                .unzip()
-        })
+        .map(|x| x.lower.iter().zip(&x.upper).map(|(&l, &u)| enlarged(l, u, error)).unzip())
         .unzip();
     let centres: Vec<&[f64]> = centres.iter().map(Vec::as_slice).collect();
     let radii: Vec<&[f64]> = radii.iter().map(Vec::as_slice).collect();
@@ -114,8 +105,93 @@ fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals,
     op.linear(Weights::absolute, batch, &radii, &mut out.upper, scratch);
     let floor = op.bias_error() * (1.0 + f64::EPSILON) + underflow(terms);
     for (low, high) in out.lower.iter_mut().zip(&mut out.upper) {
-        let (centre, radius) = (*low, *high);
-        // The bias is added with one more rounding.
-        (*low, *high) = outward(centre, radius + f64::EPSILON * centre.abs() + floor);
+        (*low, *high) = result(*low, *high, floor);
+    }
+}
+
+/// Centre and radius of an entry, the radius with what it is charged for rounding.
+#[inline(always)]
+fn enlarged(lower: f64, upper: f64, error: f64) -> (f64, f64) {
+    let (c, r) = centre_radius(lower, upper);
+    // An entry that is exactly zero contributes no error.
+    let floor = if c == 0.0 && r == 0.0 { 0.0 } else { underflow(0) };
+    (c, r + error * (c.abs() + r) + floor)
+}
+
+/// The interval of an affine map's result; its bias was added with one more rounding.
+#[inline(always)]
+fn result(centre: f64, radius: f64, floor: f64) -> (f64, f64) {
+    outward(centre, radius + f64::EPSILON * centre.abs() + floor)
+}
+
+/// As [`affine`], for dense layers and convolutions: several boxes side by side.
+fn boxes(op: &Affine, map: &Gather<f64>, batch: usize, x: &Intervals, out: &mut Intervals) {
+    let terms = op.terms();
+    let error = gamma(terms) + 2.0 * op.relative_error();
+    let floor = op.bias_error() * (1.0 + f64::EPSILON) + underflow(terms);
+    let [from, to] = [&x.lower, &out.lower].map(|ends| ends.len() / batch.max(1));
+    let (mut balls, mut results) = (vec![Balls::default(); from], vec![Balls::default(); to]);
+    let mut live = vec![false; from];
+    for first in (0..batch).step_by(BOXES) {
+        let count = BOXES.min(batch - first);
+        // Boxes that are not there repeat the last one.
+        let rows = |ends: &'_ [f64], lane: usize, len: usize| {
+            let at = (first + lane.min(count - 1)) * len;
+            at..at + len.min(ends.len())
+        };
+        let lower: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.lower[rows(&x.lower, lane, from)]);
+        let upper: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.upper[rows(&x.upper, lane, from)]);
+        dispatch(Enter { lower, upper, error, balls: &mut balls, live: &mut live });
+        map.boxes(&balls, &live, &mut results);
+        for lane in 0..count {
+            let row = rows(&out.lower, lane, to);
+            let (lower, upper) = (&mut out.lower[row.clone()], &mut out.upper[row]);
+            dispatch(Leave { results: &results, lane, floor, lower, upper });
+        }
+    }
+}
+
+/// Intervals to centres and enlarged radii, side by side.
+struct Enter<'a> {
+    lower: [&'a [f64]; BOXES],
+    upper: [&'a [f64]; BOXES],
+    error: f64,
+    balls: &'a mut [Balls],
+    live: &'a mut [bool],
+}
+
+impl Kernel for Enter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        for (i, (ball, live)) in self.balls.iter_mut().zip(self.live).enumerate() {
+            for lane in 0..BOXES {
+                (ball.centre[lane], ball.radius[lane]) =
+                    enlarged(self.lower[lane][i], self.upper[lane][i], self.error);
+            }
+            *live = *ball != Balls::default();
+        }
+    }
+}
+
+/// Results of one lane to intervals.
+struct Leave<'a> {
+    results: &'a [Balls],
+    lane: usize,
+    floor: f64,
+    lower: &'a mut [f64],
+    upper: &'a mut [f64],
+}
+
+impl Kernel for Leave<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let ends = self.lower.iter_mut().zip(self.upper);
+        for (ball, (low, high)) in self.results.iter().zip(ends) {
+            (*low, *high) = result(ball.centre[self.lane], ball.radius[self.lane], self.floor);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The operators of a graph as steps over samples that stand side by side.
 
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{Finish, Gather, Layout, Neighbours, one_by_one, side_by_side};
-use crate::ops::{Affine, Conv, Dense, Op, Periodic, Weights};
+use crate::kernels::{Aligned, Finish, Gather, Winograd, one_by_one, side_by_side};
+use crate::ops::{Affine, Conv, Op, Weights};
 
 /// What is computed from which values.
 pub(super) struct Step {
@@ -14,7 +14,7 @@ pub(super) struct Step {
 enum Work {
     /// A dense layer or convolution; a second input is added, and negative
     /// results become zero, as asked.
-    Gather { map: Gather, relu: bool },
+    Map { map: Map, relu: bool },
     /// A linear combination.
     Sum { coefficients: Vec<f32> },
     /// The same function of every entry, in place or not.
@@ -23,9 +23,14 @@ enum Work {
     Rows,
 }
 
-/// The steps of a graph. Residual sums and `ReLU`s that follow a dense layer or
+enum Map {
+    Direct(Gather),
+    Filtering(Winograd),
+}
+
+/// The steps of a graph, with minimal filtering where it pays if `fast`. Residual sums and `ReLU`s that follow a dense layer or
 /// convolution, and are its only readers, become part of it.
-pub(super) fn steps(graph: &Graph) -> Vec<Step> {
+pub(super) fn steps(graph: &Graph, fast: bool) -> Vec<Step> {
     let mut uses = vec![0; graph.nodes.len() + 1];
     graph.nodes.iter().flat_map(|n| &n.inputs).for_each(|&v| uses[v] += 1);
     uses[graph.output] += 1;
@@ -37,7 +42,7 @@ pub(super) fn steps(graph: &Graph) -> Vec<Step> {
                 // The last step can take up the sum if nothing else reads its
                 // result and the other value is there already.
                 if let (
-                    Some(Step { inputs: before, output: last, work: Work::Gather { relu: false, .. } }),
+                    Some(Step { inputs: before, output: last, work: Work::Map { relu: false, .. } }),
                     [a, b],
                 ) = (steps.last_mut(), &inputs[..])
                     && op.coefficients.exact() == [1.0, 1.0]
@@ -53,18 +58,18 @@ pub(super) fn steps(graph: &Graph) -> Vec<Step> {
                 }
             }
             Op::Affine(Affine::Dense(op)) => {
-                steps.push(Step { inputs, output, work: Work::Gather { map: dense(op), relu: false } });
+                let map = Map::Direct(op.gather(Weights::single));
+                steps.push(Step { inputs, output, work: Work::Map { map, relu: false } });
             }
             Op::Affine(Affine::Conv(op)) => {
-                steps.push(Step {
-                    inputs,
-                    output,
-                    work: Work::Gather { map: conv(op, graph.len(node.inputs[0])), relu: false },
-                });
+                let filtering = if fast { filtering(op, graph.len(node.inputs[0])) } else { None };
+                let direct = || Map::Direct(op.gather(Weights::single, graph.len(node.inputs[0])));
+                let map = filtering.map_or_else(direct, Map::Filtering);
+                steps.push(Step { inputs, output, work: Work::Map { map, relu: false } });
             }
             // A function without constants, or with one, is the same for all entries.
             Op::Elementwise(function) if function.parameters() <= 1 => {
-                if let Some(Step { output: last, work: Work::Gather { relu: relu @ false, .. }, .. }) =
+                if let Some(Step { output: last, work: Work::Map { relu: relu @ false, .. }, .. }) =
                     steps.last_mut()
                     && function.name() == "relu"
                     && *last == inputs[0]
@@ -81,51 +86,19 @@ pub(super) fn steps(graph: &Graph) -> Vec<Step> {
     steps
 }
 
-/// The constant of each output channel, or zeros.
-fn bias(op: Option<&Periodic>, i: usize) -> f32 {
-    op.map_or(0.0, |bias| bias.at(i) as f32)
-}
-
-fn dense(op: &Dense) -> Gather {
-    let (terms, outputs) = (op.inputs, op.outputs);
-    // A group for every row, so that outputs stand in order.
-    let layout = Layout { terms, outputs, groups: 1, repeats: op.rows, inputs: terms };
+/// A convolution by minimal filtering, where it is of the kind and it pays;
+/// `len` counts the entries of the input.
+fn filtering(op: &Conv, len: usize) -> Option<Winograd> {
+    let (window, [inputs, outputs]) = (&op.window, op.channels);
+    let fits = window.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
+    let one = op.groups == 1 && !op.transposed && len == inputs * window.pixels();
+    if !fits || !one || !Winograd::pays(op.channels, window.out) {
+        return None;
+    }
     let weights = op.weight.single();
-    let weight = |_, o, k| weights[k * op.outputs + o];
-    let all = (0..op.inputs as u32).map(|k| [k, k]).collect();
-    Gather::new(layout, weight, |row, o| bias(op.bias.as_ref(), row * op.outputs + o), vec![all], &[[0, 0]])
-}
-
-/// `len` counts the entries of the input, which may hold several images.
-fn conv(op: &Conv, len: usize) -> Gather {
-    let window = &op.window;
-    let [ins, outs] = op.channels.map(|c| c / op.groups);
-    let taps = window.taps();
-    // The channels and places that are read and written.
-    let (from, to, size) =
-        if op.transposed { (outs, ins, window.positions()) } else { (ins, outs, window.pixels()) };
-    let Neighbours { lists, places } = window.neighbours(op.transposed);
-    let list = |list: Vec<[usize; 2]>| {
-        let of = |channel: usize| {
-            let term = move |&[tap, place]: &[usize; 2]| {
-                [(channel * taps + tap) as u32, (channel * size + place) as u32]
-            };
-            list.iter().map(term).collect::<Vec<_>>()
-        };
-        (0..from).flat_map(of).collect()
-    };
-    let weights = op.weight.single();
-    let weight = |group: usize, output: usize, term: usize| {
-        let (channel, tap) = (term / taps, term % taps);
-        let [i, o] = if op.transposed { [output, channel] } else { [channel, output] };
-        weights[((group * outs + o) * ins + i) * taps + tap]
-    };
-    let (inputs, groups) = (from * size, op.groups);
-    let repeats = len / (groups * inputs).max(1);
-    let layout = Layout { terms: from * taps, outputs: to, groups, repeats, inputs };
-    let stride = places.len();
-    let bias = |group: usize, output: usize| bias(op.bias.as_ref(), (group * to + output) * stride);
-    Gather::new(layout, weight, bias, lists.into_iter().map(list).collect(), &places)
+    let weight = |output, input, tap| weights[(output * inputs + input) * 9 + tap];
+    let bias = |output| op.bias.as_ref().map_or(0.0, |bias| bias.at(output * window.positions()) as f32);
+    Some(Winograd::new([inputs, outputs], [window.image, window.pad, window.out], weight, bias))
 }
 
 impl Step {
@@ -148,8 +121,12 @@ impl Step {
         let len = graph.len(self.output);
         let node = &graph.nodes[self.output - 1];
         match &self.work {
-            Work::Gather { map, relu } => {
-                map.apply::<LANES>(x[0], y, Finish { add: x.get(1).copied(), relu: *relu });
+            Work::Map { map, relu } => {
+                let finish = Finish { add: x.get(1).copied(), relu: *relu };
+                match map {
+                    Map::Direct(map) => map.apply::<LANES>(x[0], y, finish),
+                    Map::Filtering(map) => map.apply::<LANES>(x[0], y, finish, &mut scratch.points),
+                }
             }
             Work::Sum { coefficients } => {
                 for (i, (x, &c)) in x.iter().zip(coefficients).enumerate() {
@@ -166,7 +143,7 @@ impl Step {
                 function.apply32(y.len(), y);
             }
             Work::Rows => {
-                let Scratch { inputs, output, working } = scratch;
+                let Scratch { inputs, output, working, .. } = scratch;
                 inputs.resize_with(x.len().max(inputs.len()), Vec::new);
                 for ((rows, x), &v) in inputs.iter_mut().zip(x).zip(&self.inputs) {
                     rows.resize(samples * graph.len(v), 0.0);
@@ -194,4 +171,5 @@ pub(super) struct Scratch {
     inputs: Vec<Vec<f32>>,
     output: Vec<f32>,
     working: Vec<f32>,
+    points: Aligned,
 }

@@ -1,25 +1,50 @@
-//! The arithmetic that everything else is made of: matrix products, the
-//! rearrangements that turn convolutions into them, and products of linear
-//! functions with transposed maps.
+//! The arithmetic that everything else is made of. This is the only room that may hold `unsafe` code and
+//! knows about vectors, blocks and caches.
 //!
-//! This is the only room that may hold `unsafe` code, knows about strides and
-//! blocks. Kernels are sequential: parallelism is
-//! over inputs, in the rooms above.
+//! # How a kernel is written
+//! A kernel is plain loops over arrays of fixed size, marked `#[inline(always)]`, inside an implementation
+//! of [`Kernel`]. [`dispatch`] compiles it twice, once for AVX2 with fused multiply-add and once for the
+//! plain processor, and chooses when it runs; compilers turn loops over fixed sizes into vectors by
+//! themselves. Closures and `array::map` are not inlined reliably and cost a factor of ten where they are
+//! not. Kernels are sequential: threads work on different inputs, in the rooms above. Every input is
+//! computed in the same way whatever stands beside it, so that results never depend on the batch.
 //!
-//! Every kernel computes one row (one network input) in the same way whatever
-//! other rows stand beside it, so results never depend on the batch.
+//! # Samples side by side
+//! The first choice is what fills a vector. Here it is never a row of an image, but the same entry of 16
+//! samples (or of 4 boxes, or the coefficients of 8 linear functions on it): one weight then meets whole
+//! vectors, no shape is too small or too odd, and nothing is unrolled or padded. Sums stay in registers:
+//! six outputs of 16 samples fill twelve of the sixteen, and each weight and each vector that is loaded is
+//! used twice or six times.
+//!
+//! | kernel | computes | for |
+//! |---|---|---|
+//! | [`Gather`] | `A x + b` of dense layers and convolutions, with a residual and a relu on the way out | inference in f32 |
+//! | [`Winograd`] | 3 x 3 convolutions with a quarter of the products | sampling in f32 |
+//! | [`Gather::boxes`] | `A c + b` and `abs(A) r` in one pass, leaving out what is zero for all boxes | interval bounds, tightness |
+//! | [`Panel`], [`accumulate`] | `A^T y` for eight linear functions, leaving out zeros entry by entry | linear bounds, tightness |
+//! | [`matmul`], [`Window2d`] | products of matrices, and convolutions as such | everything else: gradients, elision |
+//!
+//! Convolutions reach these kernels as lists: which term of a sum reads which input. Places that differ by
+//! a shift share a list ([`Window2d::neighbours`]), so an image needs as many lists as it has kinds of
+//! edges.
+//!
+//! Each kernel is held to a plain reference by a property test in its own file.
 
+mod aligned;
 mod dispatch;
 mod gather;
 mod im2col;
 mod matmul;
 mod panel;
+mod winograd;
 
+pub use aligned::Aligned;
 pub use dispatch::{Kernel, dispatch};
-pub use gather::{Finish, Gather, Layout, NARROW, WIDE, one_by_one, side_by_side};
+pub use gather::{BOXES, Balls, Finish, Gather, Layout, NARROW, WIDE, one_by_one, side_by_side};
 pub use im2col::{Neighbours, Part, Window2d};
 pub use matmul::{Matrix, matmul};
 pub use panel::{LANES, Lane, Panel, Taps, accumulate, choose};
+pub use winograd::Winograd;
 
 use std::fmt::Debug;
 use std::iter::Sum;

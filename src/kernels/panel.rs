@@ -91,6 +91,21 @@ impl Panel {
         &mut self.entries[entry]
     }
 
+    /// Sets every entry from rows of coefficients, one for each function; functions without a row are
+    /// zero. Entries become live unless they are zero.
+    pub fn fill<'a>(&mut self, row: impl Fn(usize) -> Option<&'a [f64]>) {
+        let len = row(0).map_or(0, <[f64]>::len);
+        let zeros = vec![0.0; len];
+        let rows: [&[f64]; LANES] = std::array::from_fn(|lane| row(lane).unwrap_or(&zeros));
+        for entry in 0..len {
+            let mut lane = Lane::ZERO;
+            lane.0.iter_mut().zip(&rows).for_each(|(x, row)| *x = row[entry]);
+            if !lane.is_zero() {
+                *self.entry(entry) = lane;
+            }
+        }
+    }
+
     /// Makes those entries live that stand in `entries`, a bit for each, `shift` further on.
     fn enliven(&mut self, entries: &[u64], shift: usize) {
         let (first, bits) = (shift / 64, shift % 64);

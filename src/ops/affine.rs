@@ -1,7 +1,7 @@
 //! The first kind: affine maps `A x + b`.
 
 use super::{Conv, Dense, Periodic, Pick, Scale, Sparse, Sum, Weights};
-use crate::kernels::Scalar;
+use crate::kernels::{Gather, Scalar};
 
 /// An affine map of one or more inputs.
 ///
@@ -53,6 +53,16 @@ impl Affine {
         self.linear(pick, batch, inputs, out, scratch);
         if let Some(bias) = self.bias() {
             bias.add_to(pick, batch, out);
+        }
+    }
+
+    /// The map for boxes, if it is a dense layer or convolution; `len` counts the entries of its input.
+    #[must_use]
+    pub fn boxes(&self, len: usize) -> Option<&Gather<f64>> {
+        match self {
+            Self::Dense(op) => Some(op.weight.boxes(|| op.gather(Weights::exact))),
+            Self::Conv(op) => Some(op.weight.boxes(|| op.gather(Weights::exact, len))),
+            _ => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Convolution in one or two dimensions, and its transpose.
 
 use super::{Periodic, Pick, Weights};
-use crate::kernels::{Matrix, Scalar, Window2d, matmul};
+use crate::kernels::{Gather, Layout, Matrix, Neighbours, Scalar, Window2d, matmul};
 
 /// A convolution over `channels x height x width`, or the transpose of one.
 ///
@@ -26,6 +26,41 @@ pub struct Conv {
 impl Conv {
     fn group_channels(&self) -> [usize; 2] {
         self.channels.map(|c| c / self.groups)
+    }
+
+    /// The map as sums that read the same inputs. `len` counts the entries of the input, which may hold
+    /// several images.
+    #[must_use]
+    pub fn gather<T: Scalar>(&self, pick: Pick<T>, len: usize) -> Gather<T> {
+        let (window, [ins, outs]) = (&self.window, self.group_channels());
+        let taps = window.taps();
+        // The channels and places that are read and written.
+        let (from, to, size) =
+            if self.transposed { (outs, ins, window.positions()) } else { (ins, outs, window.pixels()) };
+        let Neighbours { lists, places } = window.neighbours(self.transposed);
+        let list = |list: Vec<[usize; 2]>| {
+            let of = |channel: usize| {
+                let term = move |&[tap, place]: &[usize; 2]| {
+                    [(channel * taps + tap) as u32, (channel * size + place) as u32]
+                };
+                list.iter().map(term).collect::<Vec<_>>()
+            };
+            (0..from).flat_map(of).collect()
+        };
+        let weights = pick(&self.weight);
+        let weight = |group: usize, output: usize, term: usize| {
+            let (channel, tap) = (term / taps, term % taps);
+            let [i, o] = if self.transposed { [output, channel] } else { [channel, output] };
+            weights[((group * outs + o) * ins + i) * taps + tap]
+        };
+        let (inputs, groups) = (from * size, self.groups);
+        let repeats = len / (groups * inputs).max(1);
+        let layout = Layout { terms: from * taps, outputs: to, groups, repeats, inputs };
+        let stride = places.len();
+        let bias = |group: usize, output: usize| {
+            self.bias.as_ref().map_or(T::zero(), |bias| T::of(bias.at((group * to + output) * stride)))
+        };
+        Gather::new(layout, weight, bias, lists.into_iter().map(list).collect(), &places)
     }
 
     /// `y = W * x` as `out_channels x taps` times `taps x positions`.

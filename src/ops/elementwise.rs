@@ -92,6 +92,13 @@ pub trait Function: Debug + Send + Sync {
         (if low.is_nan() { least } else { low }, if high.is_nan() { greatest } else { high })
     }
 
+    /// [`Function::range`] of every entry of tensors of `len` entries, in place.
+    fn ranges(&self, len: usize, lower: &mut [f64], upper: &mut [f64]) {
+        for (i, (low, high)) in lower.iter_mut().zip(upper).enumerate() {
+            (*low, *high) = self.range(i % len.max(1), *low, *high);
+        }
+    }
+
     /// Lines below and above the function: for every real `x` in `[lower,
     /// upper]`, `lines.lower <= f(x) <= lines.upper` at `x`, in exact
     /// arithmetic. Constants from [`Function::range`] where that is all that is

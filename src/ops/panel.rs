@@ -31,13 +31,16 @@ struct Block {
     shift: u32,
 }
 
-/// Working memory of [`PanelAdjoint::add_to`].
+/// Working memory of a [`PanelAdjoint`].
 #[derive(Default)]
 pub struct Scratch {
     /// Where the outputs of each block end.
     ends: Vec<u32>,
     terms: Vec<u32>,
     y: Vec<Lane>,
+    /// Of [`PanelAdjoint::add_rows`].
+    above: Panel,
+    below: Vec<Panel>,
 }
 
 impl<'a> PanelAdjoint<'a> {
@@ -93,6 +96,36 @@ impl<'a> PanelAdjoint<'a> {
                 }
             }
         }
+    }
+}
+
+impl PanelAdjoint<'_> {
+    /// `grads[i] += A_i^T y` for linear functions one after the other: `rows x len` coefficients each,
+    /// panel by panel.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the map and each other.
+    pub fn add_rows(&self, rows: usize, y: &[f64], grads: &mut [&mut [f64]], scratch: &mut Scratch) {
+        let len = y.len() / rows.max(1);
+        let lens: Vec<usize> = grads.iter().map(|grad| grad.len() / rows.max(1)).collect();
+        let mut above = std::mem::take(&mut scratch.above);
+        let mut below = std::mem::take(&mut scratch.below);
+        below.resize_with(grads.len().max(below.len()), Panel::default);
+        for first in (0..rows).step_by(LANES) {
+            let count = LANES.min(rows - first);
+            above.reset(len);
+            above.fill(|lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
+            below.iter_mut().zip(&lens).for_each(|(panel, &len)| panel.reset(len));
+            self.add_to(&above, &mut below[..grads.len()], scratch);
+            for ((grad, panel), &len) in grads.iter_mut().zip(&below).zip(&lens) {
+                for entry in panel.live() {
+                    for (lane, part) in panel.get(entry).0[..count].iter().enumerate() {
+                        grad[(first + lane) * len + entry] += part;
+                    }
+                }
+            }
+        }
+        (scratch.above, scratch.below) = (above, below);
     }
 }
 
@@ -158,7 +191,7 @@ impl<'a> Blocks<'a> {
     }
 
     fn add_to(&self, y: &Panel, grad: &mut Panel, scratch: &mut Scratch) {
-        let Scratch { ends, terms, y: sorted } = scratch;
+        let Scratch { ends, terms, y: sorted, .. } = scratch;
         ends.clear();
         ends.resize(self.all.len() + 1, 0);
         // A counting sort by block.
@@ -291,11 +324,25 @@ mod tests {
                 let mut expected: Vec<Vec<f64>> = inputs.iter().map(|&len| vec![0.0; len]).collect();
                 let mut below: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
                 op.adjoint(Weights::exact, 1, &row, &mut below, &mut Vec::new());
+                let mut alone: Vec<Vec<f64>> = inputs.iter().map(|&len| vec![0.0; len]).collect();
+                let mut slices: Vec<&mut [f64]> = alone.iter_mut().map(Vec::as_mut_slice).collect();
+                adjoint.add_rows(1, &row, &mut slices, &mut scratch);
+                prop_assert_eq!(&alone, &expected);
                 for (grad, expected) in grads.iter().zip(&expected) {
                     let found: Vec<f64> = (0..expected.len()).map(|i| grad.get(i).0[lane]).collect();
                     prop_assert_eq!(&found, expected);
                 }
             }
+            // More rows than a panel holds.
+            let more: Vec<f64> = (0..LANES + 3).flat_map(|row| integers(outputs, row)).collect();
+            let [mut found, mut expected] = [(); 2].map(|()| {
+                inputs.iter().map(|&len| vec![1.0; (LANES + 3) * len]).collect::<Vec<Vec<f64>>>()
+            });
+            let mut slices: Vec<&mut [f64]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+            adjoint.add_rows(LANES + 3, &more, &mut slices, &mut scratch);
+            let mut slices: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
+            op.adjoint(Weights::exact, LANES + 3, &more, &mut slices, &mut Vec::new());
+            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -22,6 +22,14 @@ impl Function for Relu {
     fn rounding(&self, _: f64, _: f64) -> f64 {
         0.0
     }
+    fn ranges(&self, _: usize, lower: &mut [f64], upper: &mut [f64]) {
+        for (low, high) in lower.iter_mut().zip(upper) {
+            // What may be undefined stays so at both ends.
+            let undefined = if low.is_nan() || high.is_nan() { f64::NAN } else { 0.0 };
+            *low = if *low > 0.0 { *low } else { 0.0 } + undefined;
+            *high = if *high > 0.0 { *high } else { 0.0 } + undefined;
+        }
+    }
     fn lines(&self, i: usize, lower: f64, upper: f64, hint: Hint) -> Lines {
         if lower >= 0.0 && lower <= upper {
             let identity = Line { slope: 1.0, offset: 0.0 };

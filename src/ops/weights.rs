@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::kernels::Scalar;
+use crate::kernels::{Gather, Scalar};
 
 /// Coefficients of an affine map.
 ///
@@ -16,6 +16,7 @@ pub struct Weights {
     relative_error: f64,
     single: OnceLock<Vec<f32>>,
     absolute: OnceLock<Vec<f64>>,
+    boxes: OnceLock<Gather<f64>>,
 }
 
 /// Chooses a representation of coefficients: [`Weights::exact`],
@@ -50,6 +51,11 @@ impl Weights {
     /// The absolute values, made on first use.
     pub fn absolute(&self) -> &[f64] {
         self.absolute.get_or_init(|| self.exact.iter().map(|w| w.abs()).collect())
+    }
+
+    /// The map that they belong to as sums, made on first use.
+    pub(super) fn boxes(&self, make: impl FnOnce() -> Gather<f64>) -> &Gather<f64> {
+        self.boxes.get_or_init(make)
     }
 
     /// Bound on the relative error of every coefficient; 0 for network weights.

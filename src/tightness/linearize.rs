@@ -90,7 +90,10 @@ pub(super) fn evaluate(graph: &Graph, batch: usize, input: Vec<f64>) -> Vec<Vec<
         let len = graph.len(i + 1);
         let mut out = vec![0.0; batch * len];
         match &node.op {
-            Op::Affine(op) => op.apply(Weights::exact, batch, &inputs, &mut out, &mut scratch),
+            Op::Affine(op) => match op.boxes(graph.len(node.inputs[0])) {
+                Some(map) => map.rows(false, batch, inputs[0], &mut out),
+                None => op.apply(Weights::exact, batch, &inputs, &mut out, &mut scratch),
+            },
             Op::Elementwise(function) => {
                 out.copy_from_slice(inputs[0]);
                 function.apply64(len, &mut out);

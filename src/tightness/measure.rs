@@ -7,8 +7,8 @@ use super::linearize::{Mask, Unsupported, actions, used_nodes};
 use super::radii::Frame;
 use super::scaled::Scaled;
 use crate::bounds::{InputBox, Intervals};
-use crate::graph::{Graph, ValueId};
-use crate::ops::Op;
+use crate::graph::{Graph, Node, ValueId};
+use crate::ops::{Affine, Op, PanelAdjoint};
 
 /// Rows that pass through the network together for one input, at most.
 const ROWS: usize = 64;
@@ -87,6 +87,7 @@ pub struct Tightness<'a> {
     graph: &'a Graph,
     mask: Mask,
     used: Vec<bool>,
+    adjoints: Vec<Option<PanelAdjoint<'a>>>,
     largest: usize,
 }
 
@@ -99,7 +100,14 @@ impl<'a> Tightness<'a> {
     pub fn new(graph: &'a Graph, mask: Mask) -> Result<Self, Unsupported> {
         let used = used_nodes(graph)?;
         let largest = (0..=graph.nodes.len()).map(|v| graph.len(v)).max().unwrap_or(1).max(1);
-        Ok(Self { graph, mask, used, largest })
+        let adjoint = |(i, node): (usize, &'a Node)| match &node.op {
+            Op::Affine(op @ (Affine::Dense(_) | Affine::Conv(_))) => {
+                Some(PanelAdjoint::new(op, graph.len(i + 1)))
+            }
+            _ => None,
+        };
+        let adjoints = graph.nodes.iter().enumerate().map(adjoint).collect();
+        Ok(Self { graph, mask, used, adjoints, largest })
     }
 
     /// Radii for every input: of the margins `logit_label - logit_other` for
@@ -183,7 +191,7 @@ impl<'a> Tightness<'a> {
                 let radii = upper.iter().zip(&lower).map(|(u, l)| 0.5 * (u - l)).collect();
                 let ends = Intervals { lower, upper };
                 let actions = actions(self.graph, &self.used, self.mask, batch, &x, &ends);
-                each(&Frame::new(self.graph, batch, actions, radii), first)
+                each(&Frame::new(self.graph, &self.adjoints, batch, actions, radii), first)
             })
             .collect();
         results.into_iter().flatten().collect()

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::linearize::Action;
 use super::scaled::{Scaled, scale};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Affine, Op, Weights};
+use crate::ops::{Affine, Op, PanelAdjoint, Scratch, Weights};
 
 /// Numbers are brought back to about 1 when they leave `2^-LIMIT .. 2^LIMIT`.
 const LIMIT: i64 = 200;
@@ -18,6 +18,8 @@ pub(super) struct Frame<'a> {
     pub(super) graph: &'a Graph,
     pub(super) batch: usize,
     pub(super) actions: Vec<Action>,
+    /// Of each node that is a dense layer or convolution.
+    adjoints: &'a [Option<PanelAdjoint<'a>>],
     /// The layer-wise radii of every value: those of the input are its box's.
     layerwise: Vec<Layerwise>,
 }
@@ -96,7 +98,13 @@ impl<'a> Frame<'a> {
     /// The frame of boxes with these radii (`batch * input_len`): computes the
     /// layer-wise radius of every value, `|A|` for every affine map `A` and
     /// `|s|` for every slope `s`.
-    pub(super) fn new(graph: &'a Graph, batch: usize, actions: Vec<Action>, radii: Vec<f64>) -> Self {
+    pub(super) fn new(
+        graph: &'a Graph,
+        adjoints: &'a [Option<PanelAdjoint<'a>>],
+        batch: usize,
+        actions: Vec<Action>,
+        radii: Vec<f64>,
+    ) -> Self {
         let mut layerwise = vec![Layerwise::new(radii, vec![0; batch])];
         let mut scratch = Vec::new();
         for (i, (node, action)) in graph.nodes.iter().zip(&actions).enumerate() {
@@ -122,12 +130,15 @@ impl<'a> Frame<'a> {
                         *y = inputs[input][j / graph.len(i + 1) * lens[input] + entry];
                     }
                 }
-                (_, Op::Affine(op)) => op.linear(Weights::absolute, batch, &inputs, &mut out, &mut scratch),
+                (_, Op::Affine(op)) => match op.boxes(graph.len(node.inputs[0])) {
+                    Some(map) => map.rows(true, batch, inputs[0], &mut out),
+                    None => op.linear(Weights::absolute, batch, &inputs, &mut out, &mut scratch),
+                },
                 _ => out.copy_from_slice(inputs[0]),
             }
             layerwise.push(Layerwise::new(out, exponents));
         }
-        Self { graph, batch, actions, layerwise }
+        Self { graph, batch, actions, adjoints, layerwise }
     }
 
     /// Optimal and layer-wise radius of `rows` linear functions of a value for
@@ -140,7 +151,7 @@ impl<'a> Frame<'a> {
         // The coefficients of a row are in units of 2^exponent.
         let mut exponents = vec![0; total];
         let mut layerwise = vec![Scaled::default(); total];
-        let mut scratch = Vec::new();
+        let (mut scratch, mut panels) = (Vec::new(), Scratch::default());
         for i in (0..value).rev() {
             let (node, above) = (&self.graph.nodes[i], std::mem::take(&mut pending[i + 1]));
             if let Op::Affine(op) = &node.op {
@@ -150,7 +161,10 @@ impl<'a> Frame<'a> {
                     let mut below: Vec<Vec<f64>> =
                         node.inputs.iter().map(|&v| vec![0.0; total * self.graph.len(v)]).collect();
                     let mut slices: Vec<&mut [f64]> = below.iter_mut().map(Vec::as_mut_slice).collect();
-                    op.adjoint(Weights::exact, total, &part, &mut slices, &mut scratch);
+                    match &self.adjoints[i] {
+                        Some(adjoint) => adjoint.add_rows(total, &part, &mut slices, &mut panels),
+                        None => op.adjoint(Weights::exact, total, &part, &mut slices, &mut scratch),
+                    }
                     for (&v, below) in node.inputs.iter().zip(below) {
                         if merged && closes {
                             self.dot(v, &below, &exponents, &mut layerwise);

@@ -59,13 +59,17 @@ fn every_network_loads_and_agrees_with_the_reference() {
         let n = x.len() / graph.input_len();
         let x =
             Array2::from_shape_vec((n, graph.input_len()), x.iter().copied().collect()).expect("n inputs");
-        let ours = Plan::new(&graph).run(x.view());
         let scale = y.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let worst = ours.iter().zip(&y).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
         compared += 1;
-        println!("{name}: {n} inputs, {:.1e} of scale {scale:.3}", worst / scale);
-        if ours.len() != y.len() || !(worst <= 1e-4 * scale) {
-            failures.push(format!("{name}: {worst} of scale {scale}, {} entries of {}", ours.len(), y.len()));
+        for (kind, plan) in [("direct", Plan::new(&graph)), ("fast", Plan::fast(&graph))] {
+            let ours = plan.run(x.view());
+            let worst = ours.iter().zip(&y).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+            println!("{name}, {kind}: {n} inputs, {:.1e} of scale {scale:.3}", worst / scale);
+            if ours.len() != y.len() || !(worst <= 1e-4 * scale) {
+                let (found, asked) = (ours.len(), y.len());
+                failures
+                    .push(format!("{name}, {kind}: {worst} of scale {scale}, {found} entries of {asked}"));
+            }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -73,6 +73,25 @@ fn results_do_not_depend_on_batches_or_threads() {
 }
 
 #[test]
+fn fast_plans_agree_with_direct_ones_and_do_not_depend_on_batches() {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let graph = load(models.join("cifar-resnet20-noise25.onnx"), &LoadOptions::default()).expect("a network");
+    let mut random = Random::new(3);
+    let x: Vec<f32> = random.units(20 * graph.input_len()).iter().map(|&x| x as f32).collect();
+    let x = Array2::from_shape_vec((20, graph.input_len()), x).expect("twenty inputs");
+    let (fast, direct) = (Plan::fast(&graph), Plan::new(&graph).run(x.view()));
+    let logits = fast.run(x.view());
+    assert_ne!(logits, direct, "convolutions are filtered");
+    let scale = direct.iter().fold(0.0_f32, |m, y| m.max(y.abs()));
+    let worst = logits.iter().zip(&direct).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(worst < 2e-5 * scale, "{worst} of {scale}");
+    for rows in [0..1, 5..6, 3..11, 2..20] {
+        let part = s![rows.clone(), ..];
+        assert_eq!(fast.run(x.slice(part)), logits.slice(part), "inputs {rows:?}");
+    }
+}
+
+#[test]
 fn shipped_networks_classify_and_certify() {
     let (graphs, images, labels) = shipped();
     let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0))).expect("boxes");
