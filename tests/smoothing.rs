@@ -104,6 +104,7 @@ fn certify_at(
     let mut sample = |range| Ok(sampler.logits(range));
     let setup = Setup {
         threat,
+        entries: input.len(),
         charge: drawing.charge(input.len()),
         alpha: Alpha::new(ALPHA).expect("a level"),
         n0: 20,

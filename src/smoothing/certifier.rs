@@ -1,5 +1,6 @@
 //! Certification by smoothing of one input after the other, for any base classifier.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use ndarray::Array2;
@@ -12,9 +13,11 @@ use super::procedure::{
 };
 use super::quantity::{Alpha, OutOfRange};
 use super::radius::Lipschitz;
-use super::sampler::{Drawing, NoisyInputs, OffGrid};
+use super::row_space::RowSpace;
+use super::sampler::{Drawing, NoisyInputs, OffGrid, Sampler};
 use super::simplex::SimplexMap;
 use super::stream::InputStreams;
+use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::lipschitz::{EvaluationError, Network};
 
@@ -26,8 +29,8 @@ const BATCH: u32 = 4096;
 pub struct Options {
     /// The noise.
     pub threat: Threat,
-    /// Whether Gaussian noise is drawn on the grid of 8-bit pixels, exactly.
-    pub lattice: bool,
+    /// Where Gaussian noise is drawn.
+    pub place: Place,
     /// The simplex map; none for the most promising one of [`Candidate::auto`].
     pub map: Option<SimplexMap>,
     /// The confidence bound; none for Clopper-Pearson with hardmax, empirical Bernstein else.
@@ -42,6 +45,41 @@ pub struct Options {
     pub stopping: Stopping,
     /// The seed of all noise.
     pub seed: u64,
+}
+
+/// Where Gaussian noise is drawn. Other noise is drawn on the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Behind a narrow first layer of a network ([`RowSpace`]), on the input of all others.
+    #[default]
+    Narrowest,
+    /// On the input.
+    Input,
+    /// On the input, on the grid of 8-bit pixels, exactly.
+    Lattice,
+}
+
+/// A network as the base classifier of a [`Certifier`].
+pub struct BaseNetwork {
+    plan: Plan,
+    row_space: Option<RowSpace>,
+}
+
+impl BaseNetwork {
+    /// What [`Certifier::certify`] is to be given for the network's input `x`.
+    ///
+    /// # Panics
+    /// If it has not as many entries as the network's.
+    #[must_use]
+    pub fn input<'a>(&self, x: &'a [f32]) -> Cow<'a, [f32]> {
+        self.row_space.as_ref().map_or(Cow::Borrowed(x), |cut| Cow::Owned(cut.project(x)))
+    }
+
+    /// The network's logits (`samples x classes`) on noisy inputs, in parallel.
+    #[must_use]
+    pub fn logits(&self, inputs: &NoisyInputs, range: Range<u32>) -> Array2<f32> {
+        Sampler::new(&self.plan, inputs).logits(range)
+    }
 }
 
 /// Smoothing with fixed options, for any number of inputs.
@@ -102,13 +140,13 @@ impl Certifier {
     /// # Errors
     /// [`OptionsError`] for those without meaning.
     pub fn new(options: Options) -> Result<Self, OptionsError> {
-        let drawing = Drawing::new(options.threat, options.lattice)?;
+        let drawing = Drawing::new(options.threat, options.place == Place::Lattice)?;
         let candidates = candidates(&options)?;
         Ok(Self { options, drawing, candidates, logits: None })
     }
 
     /// Adds radii that know a Lipschitz constant (l2) of the logits of the network that will be the base
-    /// classifier, evaluated by [`Plan`](crate::exec::Plan): `constant` on the caller's word, or none for
+    /// classifier, evaluated by [`Plan::new`]: `constant` on the caller's word, or none for
     /// the one of [`Network::report`]. With a named map only they are used.
     ///
     /// # Errors
@@ -128,8 +166,21 @@ impl Certifier {
         Ok(self)
     }
 
+    /// A network as this certifier asks it. With a Lipschitz constant it is evaluated as the bound on
+    /// the rounding says, else as fast as possible.
+    #[must_use]
+    pub fn base(&self, graph: &Graph) -> BaseNetwork {
+        let aware = self.logits.is_some();
+        let gaussian = matches!(self.options.threat, Threat::Gaussian(_));
+        let cut = gaussian && !aware && self.options.place == Place::Narrowest;
+        let row_space = if cut { RowSpace::new(graph) } else { None };
+        let graph = row_space.as_ref().map_or(graph, RowSpace::graph);
+        BaseNetwork { plan: if aware { Plan::new(graph) } else { Plan::fast(graph) }, row_space }
+    }
+
     /// Certifies the input `x` with this index or abstains. `sample` answers noisy inputs, of which it
-    /// asks [`NoisyInputs`] for those of a range of sample indices, with logits (`samples x classes`).
+    /// asks [`NoisyInputs`] for those of a range of sample indices, with logits (`samples x classes`). For
+    /// a network, `x` is [`BaseNetwork::input`] and `sample` is [`BaseNetwork::logits`].
     ///
     /// # Errors
     /// [`CertifierError`] for an input off the lattice's grid, or if `sample` fails.
@@ -145,6 +196,7 @@ impl Certifier {
         let mut sample = |range| sample(&inputs, range);
         let setup = Setup {
             threat: options.threat,
+            entries: x.len(),
             charge: self.drawing.charge(x.len()),
             alpha: options.alpha,
             n0: options.n0,

@@ -17,6 +17,7 @@
 //! | [`radius`] | radii from bounds |
 //! | [`ledger`], [`procedure`] | where alpha goes; selection, estimation, stopping |
 //! | [`sampler`] | inputs under noise, and the logits of a network on them |
+//! | [`row_space`] | Gaussian noise behind a narrow first layer |
 //! | [`certifier`] | all of it for one input after the other |
 //! | [`prediction`], [`regression`] | classes without a radius; median smoothing |
 //! | [`normal`], [`quantity`] | the normal distribution from below and above; the types of quantities |
@@ -39,6 +40,7 @@ pub mod procedure;
 pub mod quantity;
 pub mod radius;
 pub mod regression;
+pub mod row_space;
 pub mod sampler;
 pub mod simplex;
 pub mod statistics;

@@ -63,7 +63,8 @@ typedef enum tightrope_verdict {
 
 // Distribution of the noise.
 typedef enum tightrope_noise {
-  // Gaussian; l2 radii.
+  // Gaussian, drawn behind a dense first layer of a network to at most half as many entries, where it
+  // is the same at less cost; l2 radii.
   TIGHTROPE_GAUSSIAN = 0,
   // Gaussian on the grid of 8-bit pixels, exact; l2 radii.
   TIGHTROPE_LATTICE = 1,
@@ -71,6 +72,8 @@ typedef enum tightrope_noise {
   TIGHTROPE_UNIFORM = 2,
   // Laplace; l1 radii.
   TIGHTROPE_LAPLACE = 3,
+  // Gaussian, drawn on the input of every network, as for classifiers of the caller; l2 radii.
+  TIGHTROPE_GAUSSIAN_INPUT = 4,
 } tightrope_noise;
 
 // A loaded network. Functions that take it as `const` may run at the same time on several threads.
@@ -176,7 +179,8 @@ typedef struct tightrope_smoothed {
 
 // A base classifier: reads `samples` noisy inputs of `entries` numbers each, and writes `classes`
 // logits for each to `logits`. `user` is what the caller gave. Returns 0, or any other number to end
-// the call with `TIGHTROPE_CLASSIFIER_ERROR`. Called on the thread that asked.
+// the call with `TIGHTROPE_CLASSIFIER_ERROR`. Called on the thread that asked. It may call this
+// library, but must return: no exceptions, no `longjmp`.
 typedef int (*tightrope_classifier)(void *user,
                                     const float *noisy,
                                     size_t samples,
@@ -202,7 +206,7 @@ const char *tightrope_version(void);
 // Pointers are null, or valid as their types say; `path` ends in 0.
 enum tightrope_status tightrope_network_load(const char *path, struct tightrope_network **network);
 
-// Frees a network; nothing happens for a null pointer.
+// Frees a network, once; nothing happens for a null pointer.
 //
 // # Safety
 // `network` is null, or was made by `tightrope_network_load` and is used by nobody any more.
@@ -247,9 +251,9 @@ enum tightrope_status tightrope_bounds(const struct tightrope_network *network,
 
 // Certifies that no perturbation in `region` changes the decision on any of `n` inputs `x` with
 // labels `y`, or refutes it by an attack (none for a null pointer). Writes `n` certificates; where
-// they are not null, also `n * classes` lower bounds on the margins (infinite at the label) to
-// `margins`, and the best point that the attack found for each input (`n * inputs` numbers) to
-// `points`.
+// they are not null, also `n * classes` lower bounds on the margins (`margins_len`; infinite at the
+// label, NaN without a method) to `margins`, and the best point that the attack found for each input
+// (`n * inputs` numbers, `points_len`; the input itself without an attack) to `points`.
 //
 // # Safety
 // Pointers are null, or valid for as many values as said.
@@ -262,7 +266,9 @@ enum tightrope_status tightrope_certify(const struct tightrope_network *network,
                                         const struct tightrope_attack *attack,
                                         struct tightrope_certificate *certificates,
                                         double *margins,
-                                        float *points);
+                                        size_t margins_len,
+                                        float *points,
+                                        size_t points_len);
 
 // Measures how tight interval bounds are for `n` inputs `x` with labels `y` over the l-inf boxes of
 // `region`, on the linear network that is active at each input.

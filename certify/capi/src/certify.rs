@@ -90,9 +90,9 @@ unsafe fn labels(network: &tightrope_network, y: *const i64, n: usize) -> Result
 
 /// Certifies that no perturbation in `region` changes the decision on any of `n` inputs `x` with
 /// labels `y`, or refutes it by an attack (none for a null pointer). Writes `n` certificates; where
-/// they are not null, also `n * classes` lower bounds on the margins (infinite at the label) to
-/// `margins`, and the best point that the attack found for each input (`n * inputs` numbers) to
-/// `points`.
+/// they are not null, also `n * classes` lower bounds on the margins (`margins_len`; infinite at the
+/// label, NaN without a method) to `margins`, and the best point that the attack found for each input
+/// (`n * inputs` numbers, `points_len`; the input itself without an attack) to `points`.
 ///
 /// # Safety
 /// Pointers are null, or valid for as many values as said.
@@ -107,7 +107,9 @@ pub unsafe extern "C" fn tightrope_certify(
     attack: *const tightrope_attack,
     certificates: *mut tightrope_certificate,
     margins: *mut f64,
+    margins_len: usize,
     points: *mut f32,
+    points_len: usize,
 ) -> tightrope_status {
     guard(|| {
         // SAFETY: as the caller promises.
@@ -124,17 +126,25 @@ pub unsafe extern "C" fn tightrope_certify(
             )
         };
         let (classes, inputs) = (network.graph.output_len(), network.graph.input_len());
-        let (margins_len, points_len) = [(margins.is_null(), classes), (points.is_null(), inputs)]
-            .map(|(none, m)| if none { 0 } else { n * m })
-            .into();
+        let wanted = |none: bool, m: usize| if none { 0 } else { n * m };
+        let (all_margins, all_points) =
+            (wanted(margins.is_null(), classes), wanted(points.is_null(), inputs));
         // SAFETY: as the caller promises.
         let (margins, points) = unsafe {
             (
-                buffer(margins, margins_len, margins_len, "margins")?,
-                buffer(points, points_len, points_len, "points")?,
+                buffer(margins, margins_len, all_margins, "margins")?,
+                buffer(points, points_len, all_points, "points")?,
             )
         };
         let method = method(method_number)?;
+        if let Some(a) = attack
+            && ![a.steps, a.restarts].iter().all(|n| (1..=100_000).contains(n))
+        {
+            return Err(Failure::input(format!(
+                "attack: found {} steps and {} restarts; accepted: 1 to 100000 of each",
+                a.steps, a.restarts
+            )));
+        }
         let sets = region.sets(x)?;
         let bounds = method.map(|method| MarginBounds::new(&network.graph, method).bound(&sets, &y));
         let around = Region { norm: region.norm()?, eps: region.eps, clip: region.clip() };
@@ -161,11 +171,19 @@ pub unsafe extern "C" fn tightrope_certify(
                 margin: bounds.as_ref().map_or(f64::NAN, |b| b.least(i)),
                 attack_margin: record.attack_margin.unwrap_or(f64::NAN),
             };
-            if let (Some(bounds), Some(row)) = (&bounds, margins.get_mut(i * classes..(i + 1) * classes)) {
-                row.iter_mut().zip(bounds.lower().row(i)).for_each(|(to, from)| *to = *from);
+            if let Some(row) = margins.get_mut(i * classes..(i + 1) * classes) {
+                match &bounds {
+                    Some(bounds) => {
+                        row.iter_mut().zip(bounds.lower().row(i)).for_each(|(to, from)| *to = *from);
+                    }
+                    None => row.fill(f64::NAN),
+                }
             }
-            if let (Some(found), Some(row)) = (found, points.get_mut(i * inputs..(i + 1) * inputs)) {
-                row.copy_from_slice(&found.point);
+            if let Some(row) = points.get_mut(i * inputs..(i + 1) * inputs) {
+                match found {
+                    Some(found) => row.copy_from_slice(&found.point),
+                    None => row.iter_mut().zip(x.row(i)).for_each(|(to, from)| *to = *from),
+                }
             }
         }
         Ok(())
@@ -203,6 +221,13 @@ pub unsafe extern "C" fn tightrope_tightness(
         let companions = CompanionFigures::new(&network.graph).map_err(Failure::model)?;
         let radii = tightness.measure(x, &boxes, Some(&y));
         let found = companions.measure(x, &boxes, &y, 0, Sampling { points: 0, seed: 0 });
+        let undefined = radii
+            .iter()
+            .zip(&found)
+            .position(|(radii, (found, _))| radii.tightness().is_nan() || found.logit_margin.is_nan());
+        if let Some(i) = undefined {
+            return Err(Failure::input(format!("input {i}: values overflow")));
+        }
         for ((out, radii), (found, _)) in out.iter_mut().zip(&radii).zip(&found) {
             *out = tightrope_tightness_figures {
                 tightness: radii.tightness(),

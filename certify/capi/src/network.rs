@@ -144,7 +144,7 @@ pub unsafe extern "C" fn tightrope_network_load(
     })
 }
 
-/// Frees a network; nothing happens for a null pointer.
+/// Frees a network, once; nothing happens for a null pointer.
 ///
 /// # Safety
 /// `network` is null, or was made by `tightrope_network_load` and is used by nobody any more.

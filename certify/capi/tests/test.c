@@ -87,7 +87,8 @@ static void bounds_and_certificates(const char *folder, const float *x)
     tightrope_certificate found[N];
     double margins[N * CLASSES];
     float points[N * INPUTS];
-    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_BEST, &attack, found, margins, points) ==
+    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_BEST, &attack, found, margins,
+                            N * CLASSES, points, N * INPUTS) ==
           TIGHTROPE_OK);
     for (int n = 0; n < N; n++) {
         double least = INFINITY;
@@ -101,7 +102,7 @@ static void bounds_and_certificates(const char *folder, const float *x)
     }
     /* A label that is not the class is refuted by the input itself. */
     int64_t wrong[N] = {(y[0] + 1) % CLASSES, (y[1] + 1) % CLASSES};
-    CHECK(tightrope_certify(network, x, wrong, N, &region, TIGHTROPE_IBP, NULL, found, NULL, NULL) == TIGHTROPE_OK);
+    CHECK(tightrope_certify(network, x, wrong, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0) == TIGHTROPE_OK);
     CHECK(found[0].verdict == TIGHTROPE_FALSIFIED && isnan(found[0].attack_margin));
 
     tightrope_tightness_figures figures[N];
@@ -111,24 +112,38 @@ static void bounds_and_certificates(const char *folder, const float *x)
         CHECK(figures[n].dead + figures[n].unstable + figures[n].active == 3136 + 1568 + 100);
     }
 
+    /* Without a method and an attack there is nothing to say, which is said. */
+    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_NONE, NULL, found, margins, N * CLASSES, points,
+                            N * INPUTS) == TIGHTROPE_OK);
+    for (int i = 0; i < N * CLASSES; i++)
+        CHECK(isnan(margins[i]));
+    CHECK(found[0].verdict == TIGHTROPE_UNKNOWN && memcmp(points, x, sizeof points) == 0);
+
     int64_t outside[N] = {10, 0};
     tightrope_region ball = region, empty = region;
     ball.norm = TIGHTROPE_L2;
     empty.clip_low = 2;
-    REFUSED(tightrope_certify(network, x, outside, N, &region, TIGHTROPE_IBP, NULL, found, NULL, NULL),
+    REFUSED(tightrope_certify(network, x, outside, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "0..10");
-    REFUSED(tightrope_certify(network, x, y, N, &region, 9, NULL, found, NULL, NULL), TIGHTROPE_INPUT_ERROR,
+    REFUSED(tightrope_certify(network, x, y, N, &region, 9, NULL, found, NULL, 0, NULL, 0), TIGHTROPE_INPUT_ERROR,
             "tightrope_method");
-    REFUSED(tightrope_certify(network, x, y, N, &empty, TIGHTROPE_IBP, NULL, found, NULL, NULL),
+    REFUSED(tightrope_certify(network, x, y, N, &empty, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "clipping");
-    REFUSED(tightrope_certify(NULL, x, y, N, &region, TIGHTROPE_IBP, NULL, found, NULL, NULL),
+    REFUSED(tightrope_certify(NULL, x, y, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "network: found a null pointer");
-    REFUSED(tightrope_certify(network, NULL, y, N, &region, TIGHTROPE_IBP, NULL, found, NULL, NULL),
+    REFUSED(tightrope_certify(network, NULL, y, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "x: found a null pointer");
     REFUSED(tightrope_tightness(network, x, y, N, &ball, figures), TIGHTROPE_INPUT_ERROR, "l-inf");
     REFUSED(tightrope_bounds(network, x, N, &region, TIGHTROPE_NONE, lower, upper, N * CLASSES),
             TIGHTROPE_INPUT_ERROR, "TIGHTROPE_NONE");
     REFUSED(tightrope_evaluate(network, x, N, logits, CLASSES), TIGHTROPE_INPUT_ERROR, "accepted: 20");
+    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_IBP, NULL, found, margins, CLASSES, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "margins: found a length of 10; accepted: 20");
+    tightrope_attack endless = {.steps = 1, .restarts = UINT32_MAX, .seed = 0};
+    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_NONE, &endless, found, NULL, 0, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "restarts");
+    tightrope_region huge = {.eps = 1e308, .norm = TIGHTROPE_LINF};
+    REFUSED(tightrope_tightness(network, x, y, N, &huge, figures), TIGHTROPE_INPUT_ERROR, "overflow");
     tightrope_network_free(network);
 }
 
@@ -143,6 +158,8 @@ static void smoothing(const char *folder, const float *x)
     how.map = "hardmax";
     how.seed = 5;
     tightrope_smoothed built_in[N], called[N];
+    CHECK(tightrope_smooth(network, x, N, &how, built_in) == TIGHTROPE_OK && built_in[0].radius > 0);
+    how.noise = TIGHTROPE_GAUSSIAN_INPUT;
     CHECK(tightrope_smooth(network, x, N, &how, built_in) == TIGHTROPE_OK);
     struct base base = {network, 0, 0};
     CHECK(tightrope_smooth_classifier(classify, &base, CLASSES, x, N, INPUTS, &how, called) == TIGHTROPE_OK);
@@ -165,6 +182,9 @@ static void smoothing(const char *folder, const float *x)
     memcpy(undefined, x, sizeof undefined);
     undefined[3] = NAN;
     REFUSED(tightrope_smooth(network, undefined, 1, &how, called), TIGHTROPE_INPUT_ERROR, "finite");
+    how.first = UINT64_MAX;
+    REFUSED(tightrope_smooth(network, x, N, &how, called), TIGHTROPE_INPUT_ERROR, "first");
+    how.first = 0;
     how.sigma = -1;
     REFUSED(tightrope_smooth(network, x, N, &how, called), TIGHTROPE_INPUT_ERROR, "sigma");
     how.sigma = 0.25;

@@ -13,7 +13,8 @@ const MLP: &str = "mnist-mlp-noise25.onnx";
 /// Runs with few samples, writing to `out`; returns the records.
 fn smooth(out: &Path, more: &[&str]) -> Vec<Value> {
     let path = out.to_str().expect("UTF-8");
-    let arguments = [&["smooth", MLP, "-n", "400", "--out", path], more].concat();
+    let samples: &[&str] = if more.contains(&"-n") { &[] } else { &["-n", "400"] };
+    let arguments = [&["smooth", MLP, "--out", path], samples, more].concat();
     stdout(&run(&arguments));
     records(out).1
 }
@@ -119,6 +120,50 @@ fn other_noise_and_the_lattice_certify() {
         let text = stdout(&run(&["smooth", MLP, "--indices", "0..5", "-n", "300", "--noise", noise]));
         assert!(text.contains("average certified radius"), "{text}");
     }
+}
+
+#[test]
+fn noise_behind_the_first_layer_is_the_same_noise_and_is_recorded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run_with = |name: &str, more: &[&str]| {
+        let options =
+            [&["--indices", "0..4", "-n", "20000", "--map", "hardmax", "--sigma", "0.75"], more].concat();
+        smooth(&folder.path().join(name), &options)
+    };
+    let behind = run_with("behind", &[]);
+    let input = run_with("input", &["--noise", "gaussian-input"]);
+    for (a, b) in behind.iter().zip(&input) {
+        assert_eq!([&a["outcome"]["entries"], &b["outcome"]["entries"]], [256, 784]);
+        assert_eq!(a["predicted"], b["predicted"]);
+        // Two proportions of 20,000 samples each, five standard deviations apart at most.
+        let [p, q] = [a, b].map(|r| r["p_lower"].as_f64().expect("a bound"));
+        let spread = 5.0 * (2.0 * (p * (1.0 - p)).max(1e-4) / 20_000.0).sqrt();
+        assert!((p - q).abs() < spread, "{p} {q}");
+    }
+    assert_ne!(behind[0]["outcome"]["top"], input[0]["outcome"]["top"], "other random numbers");
+    let out = folder.path().join("behind");
+    let mixed = [
+        "smooth",
+        MLP,
+        "-n",
+        "20000",
+        "--map",
+        "hardmax",
+        "--sigma",
+        "0.75",
+        "--noise",
+        "gaussian-input",
+        "--resume",
+    ];
+    let text =
+        refused(&[&mixed[..], &["--indices", "0..6", "--out", out.to_str().expect("UTF-8")]].concat(), 2);
+    assert!(text.contains("noise"), "{text}");
+    // The bound on the rounding of an evaluation speaks of the input.
+    let aware = smooth(
+        &folder.path().join("aware"),
+        &["--indices", "0..1", "--map", "softmax:1", "--lipschitz", "auto"],
+    );
+    assert_eq!(aware[0]["outcome"]["entries"], 784);
 }
 
 #[test]

@@ -63,7 +63,8 @@ impl Job<'_> {
         }
         let block = if self.attack.is_none() && self.method == Some(Method::Ibp) { 64 } else { 4 };
         let region = Region { norm: self.norm, eps: self.eps, clip: self.clip };
-        while found.records.len() < x.nrows() && goes_on(progress, found.records.len())? {
+        // Asked once more at the end, so that a late Ctrl-C does not cost the results.
+        while goes_on(progress, found.records.len())? && found.records.len() < x.nrows() {
             let done = found.records.len();
             let rows = done..(done + block).min(x.nrows());
             let begin = Instant::now();

@@ -36,15 +36,18 @@ impl Kind {
 pub(crate) fn goes_on(progress: &Py<PyAny>, done: usize) -> PyResult<bool> {
     Python::attach(|py| {
         let told = py.check_signals().and_then(|()| progress.call1(py, (done,)).map(|_| ()));
-        unless_interrupted(py, told)
+        unless_interrupted(py, progress, told)
     })
 }
 
-/// Whether there was no Ctrl-C; any other exception stays one.
-pub(crate) fn unless_interrupted(py: Python, outcome: PyResult<()>) -> PyResult<bool> {
+/// Whether there was no Ctrl-C, which `progress` is told of; any other exception stays one.
+pub(crate) fn unless_interrupted(py: Python, progress: &Py<PyAny>, outcome: PyResult<()>) -> PyResult<bool> {
     match outcome {
         Ok(()) => Ok(true),
-        Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => Ok(false),
+        Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {
+            progress.setattr(py, "interrupted", true)?;
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

@@ -111,7 +111,7 @@ impl Network {
             let mut all = [(); 2].map(|()| Array2::zeros((x.nrows(), self.graph.output_len())));
             let mut done = 0;
             let block = if method == Method::Ibp { 64 } else { 4 };
-            while done < x.nrows() && goes_on(&progress, done)? {
+            while goes_on(&progress, done)? && done < x.nrows() {
                 let rows = done..(done + block).min(x.nrows());
                 let part = x.slice(ndarray::s![rows.clone(), ..]);
                 let sets = InputBox::ball(norm, part, upper(eps), clip);

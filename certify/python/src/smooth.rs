@@ -1,5 +1,6 @@
 //! Randomized smoothing of networks and of any function from arrays to logits.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -7,11 +8,11 @@ use ndarray::{Array2, Axis, s};
 use numpy::{IntoPyArray, PyReadonlyArray2};
 use pyo3::prelude::*;
 use tightrope::report::SmoothRecord;
-use tightrope::smoothing::certifier::{Certifier, Options};
+use tightrope::smoothing::certifier::{Certifier, Options, Place};
 use tightrope::smoothing::procedure::{SampleError, Stopping, Threat};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 use tightrope::smoothing::radius::Lipschitz;
-use tightrope::smoothing::sampler::{NoisyInputs, Sampler};
+use tightrope::smoothing::sampler::NoisyInputs;
 
 use crate::error::{Kind, goes_on, unless_interrupted};
 use crate::network::{Network, named};
@@ -52,11 +53,12 @@ impl Asked {
             |what: &'static str| move |e: &dyn std::fmt::Display| Kind::Input.error(format!("{what}: {e}"));
         let scale = Scale::new(self.sigma).map_err(|e| refused("sigma")(&e))?;
         let threat = match self.noise.as_str() {
-            "gaussian" | "lattice" => Threat::Gaussian(scale),
+            "gaussian" | "gaussian-input" | "lattice" => Threat::Gaussian(scale),
             "uniform" => Threat::Uniform(scale),
             "laplace" => Threat::Laplace(scale),
             other => {
-                let text = format!("found `{other}`; accepted: gaussian, lattice, uniform, laplace");
+                let text =
+                    format!("found `{other}`; accepted: gaussian, gaussian-input, lattice, uniform, laplace");
                 return Err(refused("noise")(&text));
             }
         };
@@ -77,7 +79,11 @@ impl Asked {
             if self.map == "auto" { None } else { Some(self.map.parse().map_err(|e| refused("map")(&e))?) };
         let options = Options {
             threat,
-            lattice: self.noise == "lattice",
+            place: match self.noise.as_str() {
+                "lattice" => Place::Lattice,
+                "gaussian-input" => Place::Input,
+                _ => Place::Narrowest,
+            },
             map,
             bound: self.bound.as_deref().map(|name| named("bound", name)).transpose()?,
             rule: self.rule.as_deref().map(|name| named("rule", name)).transpose()?,
@@ -110,6 +116,14 @@ pub(crate) fn smooth(
             x.nrows()
         )));
     }
+    if let Base::Network(network) = &base {
+        let classes = network.get().graph.output_len();
+        let outside = |label: &i64| usize::try_from(*label).is_ok_and(|label| label >= classes);
+        if let Some((i, label)) = y.iter().enumerate().find(|(_, label)| outside(label)) {
+            return Err(Kind::Input
+                .error(format!("y: label {i} is {label}; the network has the classes 0..{classes}")));
+        }
+    }
     if let Some((entry, value)) = x.iter().enumerate().find(|(_, value)| !value.is_finite()) {
         return Err(Kind::Input.error(format!("x: entry {entry} is {value}; inputs must be finite")));
     }
@@ -124,6 +138,10 @@ pub(crate) fn smooth(
             .map_err(|e| Kind::Input.error(format!("lipschitz: {e}")))?;
     }
     py.detach(|| {
+        let network = match &base {
+            Base::Network(network) => Some(certifier.base(&network.get().graph)),
+            Base::Function(_) => None,
+        };
         let mut records: Vec<String> = Vec::new();
         for (row, x) in x.axis_iter(Axis(0)).enumerate() {
             if !goes_on(&progress, row)? {
@@ -131,14 +149,14 @@ pub(crate) fn smooth(
             }
             let begin = Instant::now();
             let x = x.to_vec();
+            let z = network.as_ref().map_or(Cow::Borrowed(&x[..]), |network| network.input(&x));
             // What Python raised, kept aside: it is not the library's error.
             let mut raised: Option<PyErr> = None;
-            let outcome = certifier.certify(asked.first + row as u64, &x, |inputs, range| {
-                let answered = match &base {
-                    Base::Network(network) => {
-                        signals().map(|()| Sampler::new(&network.get().plan, inputs).logits(range))
-                    }
-                    Base::Function(call) => ask(call, inputs, range, asked.batch),
+            let outcome = certifier.certify(asked.first + row as u64, &z, |inputs, range| {
+                let answered = match (&base, &network) {
+                    (Base::Function(call), _) => ask(call, inputs, range, asked.batch),
+                    (_, Some(network)) => signals().map(|()| network.logits(inputs, range)),
+                    (_, None) => unreachable!("a network has a base"),
                 };
                 answered.map_err(|error| {
                     raised = Some(error);
@@ -146,9 +164,7 @@ pub(crate) fn smooth(
                 })
             });
             if let Some(error) = raised {
-                if Python::attach(|py| unless_interrupted(py, Err(error)))? {
-                    continue;
-                }
+                Python::attach(|py| unless_interrupted(py, &progress, Err(error)))?;
                 break;
             }
             let index = asked.first as usize + row;
@@ -157,6 +173,7 @@ pub(crate) fn smooth(
             let record = SmoothRecord::new(index, label, outcome, begin.elapsed().as_secs_f64());
             records.push(serde_json::to_string(&record).map_err(|e| Kind::Input.error(e))?);
         }
+        goes_on(&progress, records.len())?;
         Ok(records)
     })
 }

@@ -57,7 +57,7 @@ impl Job<'_> {
         let figures = CompanionFigures::new(graph).map_err(refused)?;
         let sampling = Sampling { points: self.samples, seed: self.seed };
         let mut records = Vec::new();
-        while records.len() < x.nrows() && goes_on(progress, records.len())? {
+        while goes_on(progress, records.len())? && records.len() < x.nrows() {
             let done = records.len();
             let rows = done..(done + BLOCK).min(x.nrows());
             let begin = Instant::now();

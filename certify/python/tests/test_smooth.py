@@ -107,6 +107,10 @@ def test_torch_modules_are_taken_as_they_are(mnist):
             return module(torch.from_numpy(batch)).numpy()
 
     np.testing.assert_array_equal(found.radius, tightrope.smooth(by_hand, x[:3], sigma=0.25, n=300).radius)
+    for kind in (torch.float64, torch.bfloat16):
+        assert len(tightrope.smooth(module.to(kind), x[:3], sigma=0.25, n=300)) == 3
+    with pytest.warns(UserWarning, match="training mode"):
+        tightrope.smooth(module.float().train(), x[:1], sigma=0.25, n=10)
 
 
 def test_what_a_classifier_does_wrong_is_said(mnist):
@@ -123,6 +127,13 @@ def test_what_a_classifier_does_wrong_is_said(mnist):
         smooth(lambda z: np.zeros((len(z), 1)))
     with pytest.raises(ZeroDivisionError):
         smooth(lambda z: 1 // 0)
+    with pytest.raises(tightrope.ClassifierError, match="cannot be called"):
+        smooth(onnxruntime.InferenceSession(MODELS / "mnist-mlp-noise25.onnx"))
+    assert len(tightrope.smooth(lambda z: z, x[:0], y[:0])) == 0
+    for name, value in [("n", -1), ("n", 0.5), ("n0", 2**32), ("seed", -1), ("first", -1), ("batch_size", 0),
+                        ("radius", "a"), ("alpha", None)]:  # fmt: skip
+        with pytest.raises(tightrope.InputError, match=f"{name}: found"):
+            smooth(lambda z: z, **{name: value})
     with pytest.raises(tightrope.InputError, match="sigma"):
         smooth(lambda z: z, sigma=0.25) if False else tightrope.smooth(lambda z: z, x[:2], sigma=-1)
     with pytest.raises(tightrope.InputError, match="a loaded network"):
@@ -151,6 +162,39 @@ def test_the_lock_is_released(load, mnist):
     thread.join()
     # A call that held the lock would have let the other thread in at its batches only, about 15 times.
     assert during > 40
+
+
+def test_an_interrupt_during_the_last_inputs_keeps_them(load, mnist):
+    x, y = mnist
+    net = load("mnist-cnn-pgd0.1")
+    timer = threading.Timer(0.1, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(tightrope.Interrupted) as caught:
+        net.certify(x[:1], y[:1], 0.01, method="none", attack=(400, 10))
+    timer.join()
+    assert len(caught.value.results) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_process_is_refused_instead_of_waiting_for_threads_it_lacks(load, mnist):
+    import multiprocessing
+
+    x, _ = mnist
+    net = load("mnist-mlp-noise25")
+    net(x)
+
+    def child(queue):
+        try:
+            net(x)
+        except tightrope.TightropeError as error:
+            queue.put(str(error))
+
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    process = context.Process(target=child, args=(queue,), daemon=True)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0 and "spawn" in queue.get()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
@@ -201,7 +245,9 @@ def test_the_statistics_alone():
         lambda: tightrope.confidence.clopper_pearson(5, 4),
         lambda: tightrope.confidence.clopper_pearson(0.5, 4),
         lambda: tightrope.confidence.clopper_pearson(1, 4, alpha=2),
+        lambda: tightrope.confidence.clopper_pearson(np.uint64(2**63), np.uint64(2**63)),
         lambda: tightrope.confidence.bernstein([0.5, 2.0]),
+        lambda: tightrope.confidence.bernstein(np.zeros((2, 0))),
         lambda: tightrope.confidence.bernstein([0.5], side="left"),
         lambda: tightrope.radius(1.5, 0.25),
         lambda: tightrope.radius(0.9, 0.25, 0.1, noise="laplace"),

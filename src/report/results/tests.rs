@@ -139,6 +139,7 @@ fn other_forms_are_refused_with_what_is_accepted() {
 fn agreed(candidate: Candidate, threat: Threat, stopping: Stopping, w: f64) -> Outcome {
     let setup = Setup {
         threat,
+        entries: 2,
         charge: 0.0,
         alpha: alpha(0.001),
         n0: 20,

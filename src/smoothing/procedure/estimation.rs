@@ -283,6 +283,7 @@ impl Estimation {
             samples: seen.statistics.count(),
             classes: *classes,
             threat: setup.threat,
+            entries: setup.entries,
             charge: setup.charge,
             candidate: *candidate,
             w: setup.randomized.filter(|_| randomized).map(RandomizedClopperPearson::w),

@@ -43,6 +43,8 @@ pub type SampleError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Setup {
     /// The noise and the norm it certifies.
     pub threat: Threat,
+    /// On how many entries noise is drawn; recorded only.
+    pub entries: usize,
     /// How far the sampled noise may be from the ideal one in total variation; charged to every bound
     /// (0 in the ordinary mode, `Lattice::charge` in the lattice mode).
     pub charge: f64,

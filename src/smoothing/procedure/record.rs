@@ -44,6 +44,10 @@ pub struct Outcome {
     pub classes: usize,
     /// Noise and norm.
     pub threat: Threat,
+    /// On how many entries noise was drawn: on all of the input, or, behind a narrow first layer, on
+    /// fewer ([`RowSpace`](crate::smoothing::row_space::RowSpace)). 0 in runs that do not say.
+    #[serde(default)]
+    pub entries: usize,
     /// What was charged to both bounds for the noise.
     pub charge: f64,
     /// Map, bound and rule.

@@ -16,6 +16,7 @@ const CENTRED: f64 = std::f64::consts::FRAC_1_SQRT_2.next_up();
 fn setup(alpha: f64, n0: u32, batch: u32) -> Setup {
     Setup {
         threat: Threat::Gaussian(Scale::new(SIGMA).expect("a scale")),
+        entries: 2,
         charge: 0.0,
         alpha: Alpha::new(alpha).expect("a level"),
         n0,

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
-from .errors import InputError
+from .errors import ClassifierError, InputError, TightropeError
+
+with warnings.catch_warnings():
+    # A notebook without ipywidgets gets a bar of text.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
+
+#: The process that computed first: a fork of it has none of its threads.
+_process: int | None = None
 
 #: Seconds of work after which ``progress=None`` shows a bar.
 PATIENCE = 2.0
@@ -22,6 +33,13 @@ def rows(x: ArrayLike, shape: Sequence[int] | None = None) -> NDArray[np.float32
     ``x`` is a batch of inputs of ``shape`` (with or without its leading axis of 1, or flat), or a
     single input.
     """
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise TightropeError(
+            "this process was forked from one that had computed already; accepted: multiprocessing with "
+            'the start method "spawn", or threads'
+        )
     array = np.asarray(x)
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise InputError(f"x: found an array of {array.dtype}; accepted: numbers")
@@ -31,7 +49,7 @@ def rows(x: ArrayLike, shape: Sequence[int] | None = None) -> NDArray[np.float32
     if shape is None:
         if array.ndim < 2:
             raise InputError(f"x: found the shape {array.shape}; accepted: a batch, one input along the first axis")
-        return array.reshape(len(array), -1)
+        return array.reshape(len(array), int(np.prod(array.shape[1:])))
     length = int(np.prod(shape))
     inner = tuple(n for n in shape if n != 1)
     found = array.shape
@@ -52,7 +70,53 @@ def labels(y: ArrayLike, count: int) -> list[int]:
         raise InputError(f"y: found {len(array)} labels for {count} inputs; accepted: one for each")
     if count and array.min() < 0:
         raise InputError(f"y: found the label {array.min()}; accepted: classes from 0 on")
-    return [int(label) for label in array]
+    if count and array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"y: found the label {array.max()}; accepted: numbers of 64 bits with a sign")
+    return array.tolist()  # type: ignore[no-any-return]
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """An option that is an integer from ``least`` to ``most``."""
+    try:
+        number = int(value)
+        fits = number == value and least <= number <= most
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise InputError(f"{name}: found {value!r}; accepted: an integer from {least} to {most}")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """An option that is a number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name}: found {value!r}; accepted: a number") from None
+
+
+def _two(name: str, value: Any, form: str) -> tuple[Any, Any]:
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: found {value!r}; accepted: {form}") from None
+    return first, second
+
+
+def clipping(clip: Any) -> tuple[float, float] | None:
+    """The range of the data, if there is one."""
+    if clip is None:
+        return None
+    low, high = _two("clip", clip, "(low, high)")
+    return real("clip", low), real("clip", high)
+
+
+def budget(attack: Any) -> tuple[int, int] | None:
+    """Steps and restarts of an attack, if there is one; as many as the command line takes."""
+    if attack is None:
+        return None
+    steps, restarts = _two("attack", attack, "(steps, restarts)")
+    return whole("attack", steps, 1, 100_000), whole("attack", restarts, 1, 100_000)
 
 
 class Progress:
@@ -62,11 +126,13 @@ class Progress:
         self.total, self.what, self.show = total, what, show
         self.begin = time.monotonic()
         self.bar: Any = None
+        #: Set after Ctrl-C.
+        self.interrupted = False
 
     def __call__(self, done: int) -> None:
         late = time.monotonic() - self.begin > PATIENCE
         if self.bar is None and (self.show or (self.show is None and late and done < self.total)):
-            self.bar = tqdm(total=self.total, desc=self.what, unit="input")
+            self.bar = tqdm(total=self.total, desc=self.what, unit="input", initial=done)
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
 
@@ -75,16 +141,20 @@ class Progress:
 
     def __exit__(self, kind: object, *rest: object) -> None:
         if self.bar is not None:
-            if kind is None:
-                self(self.total)
             self.bar.close()
 
 
 def logits(f: Callable[[Any], Any], shape: Sequence[int]) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """A base classifier as a function from rows to rows of float32 logits.
 
-    A torch module gets tensors on its own device, without gradients and in whatever mode it is in.
+    A torch module gets tensors of its own type on its own device, without gradients and in whatever mode
+    it is in.
     """
+    if not callable(f):
+        raise ClassifierError(
+            f"f: found {type(f).__name__}, which cannot be called; accepted: a tightrope.Network, a torch "
+            "module, or a function from a batch to logits"
+        )
     shape = tuple(shape)
     module = _torch_module(f)
 
@@ -92,11 +162,9 @@ def logits(f: Callable[[Any], Any], shape: Sequence[int]) -> Callable[[NDArray[n
         noisy = noisy.reshape((len(noisy), *shape))
         answer = module(noisy) if module else f(noisy)
         if hasattr(answer, "detach"):
-            answer = answer.detach().cpu()
+            answer = answer.detach().float().cpu()
         answer = np.asarray(answer)
         if answer.ndim != 2 or len(answer) != len(noisy):
-            from .errors import ClassifierError
-
             raise ClassifierError(
                 f"found logits of shape {answer.shape} for {len(noisy)} inputs; accepted: one row for each"
             )
@@ -112,11 +180,18 @@ def _torch_module(f: Any) -> Callable[[NDArray[np.float32]], Any] | None:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(f, torch.nn.Module):
         return None
-    parameter = next(f.parameters(), None)
-    device = parameter.device if parameter is not None else "cpu"
+    if f.training:
+        warnings.warn(
+            "the torch module is in training mode, where answers may depend on the rest of a batch, which "
+            "no certificate covers; call .eval() on it first",
+            stacklevel=4,
+        )
+    own = list(chain(f.parameters(), f.buffers()))
+    device = next((tensor.device for tensor in own), "cpu")
+    kind = next((tensor.dtype for tensor in own if tensor.is_floating_point()), torch.float32)
 
     def call(noisy: NDArray[np.float32]) -> Any:
         with torch.inference_mode():
-            return f(torch.from_numpy(noisy).to(device))
+            return f(torch.from_numpy(noisy).to(device, kind))
 
     return call

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress, labels, rows
+from ._arrays import Progress, budget, clipping, labels, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
 from .errors import Interrupted
 
@@ -59,7 +59,8 @@ class Network:
     """A loaded network. Made by :func:`load`.
 
     Inputs ``x`` are arrays ``(n, *input_shape)``, or flat ``(n, entries)``, or a single input; a
-    C-contiguous float32 array is used without a copy. All methods compute on all cores (as many as
+    C-contiguous float32 array is used without a copy. Numbers are taken as they are: 8-bit pixels are not
+    scaled to [0, 1]. All methods compute on all cores (as many as
     the environment variable ``RAYON_NUM_THREADS`` says) without holding the interpreter's lock, and
     no result depends on how many. Ctrl-C raises :class:`tightrope.Interrupted`, a
     ``KeyboardInterrupt`` that carries the results of the inputs that are done. ``progress`` shows a
@@ -132,9 +133,11 @@ class Network:
         """
         array = rows(x, self.input_shape)
         with Progress(len(array), "bounds", progress) as bar:
-            (lower, upper), done = self._network.bounds(array, float(eps), method, norm, clip, bar)
+            (lower, upper), done = self._network.bounds(
+                array, real("eps", eps), method, norm, clipping(clip), bar
+            )
         result = Bounds(lower[:done], upper[:done])
-        if done < len(array):
+        if bar.interrupted:
             raise Interrupted(result)
         return result
 
@@ -181,7 +184,16 @@ class Network:
         y_list = labels(y, len(array))
         with Progress(len(array), "certify", progress) as bar:
             found = self._network.certify(
-                array, y_list, float(eps), method, norm, clip, attack, int(seed), int(first), bar
+                array,
+                y_list,
+                real("eps", eps),
+                method,
+                norm,
+                clipping(clip),
+                budget(attack),
+                whole("seed", seed, 0, 2**64 - 1),
+                whole("first", first, 0, 2**62),
+                bar,
             )
         done = len(found["predicted"])
         margin_lower, points = found["margin_lower"], found["points"]
@@ -203,7 +215,7 @@ class Network:
             eps=float(eps),
             method=method,
         )
-        if done < len(array):
+        if bar.interrupted:
             raise Interrupted(result)
         return result
 
@@ -245,7 +257,15 @@ class Network:
         y_list = labels(y, len(array))
         with Progress(len(array), "tightness", progress) as bar:
             found: dict[str, Any] = self._network.tightness(
-                array, y_list, float(eps), mask, clip, int(samples), int(seed), int(first), bar
+                array,
+                y_list,
+                real("eps", eps),
+                mask,
+                clipping(clip),
+                whole("samples", samples, 0, 2**32 - 1),
+                whole("seed", seed, 0, 2**64 - 1),
+                whole("first", first, 0, 2**62),
+                bar,
             )
         done = len(found["predicted"])
         result = TightnessReport(
@@ -255,7 +275,7 @@ class Network:
             mask=mask,
             **found,
         )
-        if done < len(array):
+        if bar.interrupted:
             raise Interrupted(result)
         return result
 

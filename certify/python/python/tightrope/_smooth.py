@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope
-from ._arrays import Progress, labels, logits, rows
+from ._arrays import Progress, labels, logits, real, rows, whole
 from ._network import Network
 from ._results import Smoothing
 from .errors import Interrupted
@@ -53,8 +53,8 @@ def smooth(
     Parameters
     ----------
     f
-        The base classifier: a :class:`Network`, a torch module (called on its own device, in the mode
-        it is in: say ``.eval()`` first), or any function from a float32 array ``(m, *x.shape[1:])`` to
+        The base classifier: a :class:`Network`, a torch module (called on its own device and in its own
+        type, in the mode it is in: say ``.eval()`` first), or any function from a float32 array ``(m, *x.shape[1:])`` to
         logits ``(m, classes)``.
     x, y
         Inputs along the first axis, and their labels if ``correct`` is wanted.
@@ -77,8 +77,10 @@ def smooth(
     tolerance
         Stop as soon as more samples could enlarge the radius by less than this fraction of it.
     noise
-        ``gaussian``, ``lattice`` (Gaussian on the grid of 8-bit pixels, exact), ``uniform`` or
-        ``laplace``.
+        ``gaussian``, ``gaussian-input``, ``lattice`` (Gaussian on the grid of 8-bit pixels, exact),
+        ``uniform`` or ``laplace``. Gaussian noise is drawn behind a dense first layer of a
+        :class:`Network` to at most half as many entries, where it is the same at less cost;
+        ``gaussian-input`` draws it on the input of every network, from the streams that functions get.
     lipschitz
         For a :class:`Network` only; see :meth:`Network.smooth`.
     seed, first
@@ -104,24 +106,24 @@ def smooth(
     y_list = [-1] * len(array) if y is None else labels(y, len(array))
     asked = _Asked(
         noise=noise,
-        sigma=float(sigma),
-        n=int(n),
-        n0=int(n0),
-        alpha=float(alpha),
+        sigma=real("sigma", sigma),
+        n=whole("n", n, 1, 2**32 - 2),
+        n0=whole("n0", n0, 1, 2**32 - 2),
+        alpha=real("alpha", alpha),
         map=map,
         bound=bound,
         rule=rule,
-        radius=radius,
-        tolerance=tolerance,
-        lipschitz=None if lipschitz in (None, "auto") else float(lipschitz),
+        radius=None if radius is None else real("radius", radius),
+        tolerance=None if tolerance is None else real("tolerance", tolerance),
+        lipschitz=None if lipschitz in (None, "auto") else real("lipschitz", lipschitz),
         aware=lipschitz is not None,
-        seed=int(seed),
-        first=int(first),
-        batch=int(batch_size),
+        seed=whole("seed", seed, 0, 2**64 - 1),
+        first=whole("first", first, 0, 2**62),
+        batch=whole("batch_size", batch_size, 1, 2**32 - 1),
     )
     with Progress(len(array), "smooth", progress) as bar:
         lines = _tightrope.smooth(base, array, y_list, asked, bar)
     result = Smoothing._of(lines)
-    if len(result) < len(array):
+    if bar.interrupted:
         raise Interrupted(result)
     return result

@@ -30,8 +30,10 @@ def _counts(name: str, successes: ArrayLike, trials: ArrayLike, alpha: float, si
         if not np.issubdtype(array.dtype, np.integer):
             raise InputError(f"found counts of {array.dtype}; accepted: integers")
     k, n = np.broadcast_arrays(*arrays)
-    flat = [np.ascontiguousarray(a, dtype=np.int64).ravel() for a in (k, n)]
-    found = _tightrope.bound_counts(name, *flat, float(alpha), _upper(side)).reshape(k.shape)
+    if n.size and max(k.max(), n.max()) >= 2**32:
+        raise InputError(f"found counts up to {max(k.max(), n.max())}; accepted: at most 2^32 - 1")
+    flat_k, flat_n = (np.ascontiguousarray(a, dtype=np.int64).ravel() for a in (k, n))
+    found = _tightrope.bound_counts(name, flat_k, flat_n, float(alpha), _upper(side)).reshape(k.shape)
     return float(found) if found.ndim == 0 else found
 
 
@@ -39,6 +41,8 @@ def _scores(name: str, scores: ArrayLike, alpha: float, side: Side) -> Any:
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim == 0:
         raise InputError("scores: found a number; accepted: an array with the samples along the last axis")
+    if array.shape[-1] == 0:
+        raise InputError("scores: found no samples; accepted: at least one for each mean")
     flat = np.ascontiguousarray(array.reshape(-1, array.shape[-1]))
     found = _tightrope.bound_scores(name, flat, float(alpha), _upper(side)).reshape(array.shape[:-1])
     return float(found) if found.ndim == 0 else found
