@@ -1,6 +1,7 @@
 //! Programs that the tests run, and the Debian packages that bring them.
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Whether a program runs and reports success; silent.
@@ -34,4 +35,18 @@ pub(crate) fn apt_get(packages: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The interpreter of the virtual environment in a folder, which is made where it is missing.
+pub(crate) fn environment(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let python = folder.join("bin/python");
+    if !folder.join("bin/pip").exists() {
+        if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
+            apt_get(&["python3", "python3-venv", "python3-pip"]).map_err(|reason| {
+                format!("python3 with venv and pip is needed, and {reason}; install Python 3.10 or newer")
+            })?;
+        }
+        command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+    }
+    Ok(python)
 }

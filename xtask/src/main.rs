@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command-line tool reports to the terminal")]
 
+mod bench;
 mod capi;
 mod install;
 mod proto;
@@ -20,6 +21,8 @@ usage: cargo xtask COMMAND
 commands:
   test            run all checks: format, lints, generated code, tests, documentation, Python, C
   python          only the Python package: build, install in target/python, test
+  bench --peers   timings beside PyTorch, onnxruntime and auto_LiRPA, to benches/RESULTS.md;
+                  with --only TITLE just some, to the terminal; --rounds N; --lirpa FOLDER
   c               only the C library: header, build, C tests under valgrind
   header          regenerate certify/capi/include/tightrope.h from certify/capi/src
   proto           regenerate src/onnx/proto.rs from src/onnx/onnx.proto
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     match arguments {
         ["test"] => test::run(&repository()),
+        ["bench", "--peers", rest @ ..] => bench::peers(&repository(), rest),
         ["python"] => python::run(&repository()).map(|()| "passed".to_owned()),
         ["c"] => capi::run(&repository()).map(|()| "passed".to_owned()),
         ["header"] => capi::write(&repository()),
