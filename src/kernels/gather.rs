@@ -341,7 +341,7 @@ impl Kernel for Boxes<'_> {
             let mut count = 0;
             for entry in &list.entries {
                 few[count] = *entry;
-                count += usize::from(live[entry[1] as usize] | !map.finite);
+                count += usize::from(live[entry[1] as usize] || !map.finite);
             }
             for (first, width, block) in map.blocks(place) {
                 let few = &few[..count];
