@@ -135,17 +135,16 @@ fn boxes(op: &Affine, map: &Gather<f64>, batch: usize, x: &Intervals, out: &mut 
     for first in (0..batch).step_by(BOXES) {
         let count = BOXES.min(batch - first);
         // Boxes that are not there repeat the last one.
-        let rows = |ends: &'_ [f64], lane: usize, len: usize| {
+        let row = |lane: usize, len: usize| {
             let at = (first + lane.min(count - 1)) * len;
-            at..at + len.min(ends.len())
+            at..at + len
         };
-        let lower: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.lower[rows(&x.lower, lane, from)]);
-        let upper: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.upper[rows(&x.upper, lane, from)]);
+        let lower: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.lower[row(lane, from)]);
+        let upper: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.upper[row(lane, from)]);
         dispatch(Enter { lower, upper, error, balls: &mut balls, live: &mut live });
         map.boxes(&balls, &live, &mut results);
         for lane in 0..count {
-            let row = rows(&out.lower, lane, to);
-            let (lower, upper) = (&mut out.lower[row.clone()], &mut out.upper[row]);
+            let (lower, upper) = (&mut out.lower[row(lane, to)], &mut out.upper[row(lane, to)]);
             dispatch(Leave { results: &results, lane, floor, lower, upper });
         }
     }
