@@ -43,7 +43,7 @@ pub use dispatch::{Kernel, dispatch};
 pub use gather::{BOXES, Balls, Finish, Gather, Layout, NARROW, WIDE, one_by_one, side_by_side};
 pub use im2col::{Neighbours, Part, Window2d};
 pub use matmul::{Matrix, matmul};
-pub use panel::{LANES, Lane, Panel, Taps, accumulate, choose};
+pub use panel::{Block, Entries, LANES, Lane, Panel, Taps, accumulate, choose};
 pub use winograd::Winograd;
 
 use std::fmt::Debug;

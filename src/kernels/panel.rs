@@ -91,15 +91,48 @@ impl Panel {
         &mut self.entries[entry]
     }
 
+    /// Shows the blocks of `size` entries in which any is live to `each`, in order and with their numbers,
+    /// then makes them zero. The list of live entries is kept in `live`.
+    ///
+    /// # Panics
+    /// If entries are live beyond the last whole block.
+    pub fn drain(&mut self, size: usize, live: &mut Vec<u32>, mut each: impl FnMut(usize, &mut Block)) {
+        let mut word = 0;
+        while word < self.live.len() {
+            if self.live[word] == 0 {
+                word += 1;
+                continue;
+            }
+            let number = (word * 64 + self.live[word].trailing_zeros() as usize) / size;
+            let (start, end) = (number * size, (number + 1) * size);
+            live.clear();
+            for word in word..end.div_ceil(64).min(self.live.len()) {
+                // What is live before the start is none of the block's, and has been shown before.
+                let inside = if end - word * 64 < 64 { (1 << (end - word * 64)) - 1 } else { u64::MAX };
+                live.extend(Bits(self.live[word] & inside).map(|bit| (word * 64 + bit - start) as u32));
+                self.live[word] &= !inside;
+            }
+            let mut block = Block { start, live, lanes: &mut self.entries[start..end] };
+            each(number, &mut block);
+            for &entry in &*block.live {
+                block.lanes[entry as usize] = Lane::ZERO;
+            }
+        }
+    }
+
     /// Sets every entry from rows of coefficients, one for each function; functions without a row are
-    /// zero. Entries become live unless they are zero.
-    pub fn fill<'a>(&mut self, row: impl Fn(usize) -> Option<&'a [f64]>) {
-        let len = row(0).map_or(0, <[f64]>::len);
-        let zeros = vec![0.0; len];
+    /// zero. The entry comes from the place of the rows that `places` gives. Entries become live unless
+    /// they are zero.
+    pub fn fill<'a>(
+        &mut self,
+        places: impl Iterator<Item = usize>,
+        row: impl Fn(usize) -> Option<&'a [f64]>,
+    ) {
+        let zeros = vec![0.0; row(0).map_or(0, <[f64]>::len)];
         let rows: [&[f64]; LANES] = std::array::from_fn(|lane| row(lane).unwrap_or(&zeros));
-        for entry in 0..len {
+        for (entry, place) in places.enumerate() {
             let mut lane = Lane::ZERO;
-            lane.0.iter_mut().zip(&rows).for_each(|(x, row)| *x = row[entry]);
+            lane.0.iter_mut().zip(&rows).for_each(|(x, row)| *x = row[place]);
             if !lane.is_zero() {
                 *self.entry(entry) = lane;
             }
@@ -119,10 +152,18 @@ impl Panel {
         }
     }
 
-    /// Shows every live entry to `keep` in order; those for which it returns
-    /// false become zero.
-    #[inline]
-    pub fn update(&mut self, mut keep: impl FnMut(usize, &mut Lane) -> bool) {
+}
+
+/// Entries of a panel that can be changed all at once.
+pub trait Entries {
+    /// Shows every entry that may be other than zero to `keep`; those for which it returns false become
+    /// zero.
+    fn update(&mut self, keep: impl FnMut(usize, &mut Lane) -> bool);
+}
+
+impl Entries for Panel {
+    #[inline(always)]
+    fn update(&mut self, mut keep: impl FnMut(usize, &mut Lane) -> bool) {
         for (word, live) in self.live.iter_mut().enumerate() {
             for bit in Bits(*live) {
                 let lane = &mut self.entries[word * 64 + bit];
@@ -132,6 +173,32 @@ impl Panel {
                 }
             }
         }
+    }
+}
+
+/// Neighbouring entries of a [`Panel`].
+pub struct Block<'a> {
+    start: usize,
+    /// Those that are live, counted from the first of the block.
+    live: &'a mut Vec<u32>,
+    lanes: &'a mut [Lane],
+}
+
+impl Entries for Block<'_> {
+    #[inline(always)]
+    fn update(&mut self, mut keep: impl FnMut(usize, &mut Lane) -> bool) {
+        let mut kept = 0;
+        for k in 0..self.live.len() {
+            let entry = self.live[k];
+            let lane = &mut self.lanes[entry as usize];
+            let live = keep(self.start + entry as usize, lane);
+            if !live {
+                *lane = Lane::ZERO;
+            }
+            self.live[kept] = entry;
+            kept += usize::from(live);
+        }
+        self.live.truncate(kept);
     }
 }
 
@@ -171,30 +238,26 @@ impl Taps {
     }
 }
 
-/// Adds to the entry `shift + target`, for each tap `[start, target]`, the sum
-/// over `k` of `weights[start + terms[k]] * y[k]`.
+/// Adds to the entry `shift + target`, for each tap `[start, target]`, the sum over the entries `k` of the
+/// block of `weights[start + k] * y[k]`.
 ///
-/// Sums go in the order of `k`; where the processor has fused multiply-add it
-/// is used.
+/// Sums go in the order of `k`; where the processor has fused multiply-add it is used.
 ///
 /// # Panics
-/// If there is not one term for each of `y`, or an index is out of range.
-pub fn accumulate(weights: &[f64], terms: &[u32], y: &[Lane], taps: &Taps, shift: usize, grad: &mut Panel) {
-    assert_eq!(terms.len(), y.len(), "one term for each coefficient");
-    let Some(&last) = terms.iter().max() else { return };
+/// If an index is out of range.
+pub fn accumulate(weights: &[f64], y: &Block, taps: &Taps, shift: usize, grad: &mut Panel) {
+    if y.live.is_empty() {
+        return;
+    }
     grad.enliven(&taps.live, shift);
-    let product = Product { weights, terms, y, reach: last as usize + 1, shift };
-    dispatch(All { product, taps: &taps.list, grad: &mut grad.entries });
+    dispatch(All { product: Product { weights, y, shift }, taps: &taps.list, grad: &mut grad.entries });
 }
 
 /// What the taps of one call share.
 #[derive(Clone, Copy)]
 struct Product<'a> {
     weights: &'a [f64],
-    terms: &'a [u32],
-    y: &'a [Lane],
-    /// Above all terms.
-    reach: usize,
+    y: &'a Block<'a>,
     shift: usize,
 }
 
@@ -215,6 +278,10 @@ impl Kernel for All<'_> {
         for group in groups {
             micro::<6, FUSED>(product, group, grad);
         }
+        let (groups, rest) = rest.as_chunks::<4>();
+        for group in groups {
+            micro::<4, FUSED>(product, group, grad);
+        }
         let (groups, rest) = rest.as_chunks::<2>();
         for group in groups {
             micro::<2, FUSED>(product, group, grad);
@@ -227,15 +294,19 @@ impl Kernel for All<'_> {
 }
 
 #[inline(always)]
-#[expect(unsafe_code, reason = "the bounds of the terms are checked once for all of them")]
+#[expect(unsafe_code, reason = "the entries of a block are checked once for all taps")]
 fn micro<const TAPS: usize, const FUSED: bool>(product: Product, taps: &[[u32; 2]; TAPS], grad: &mut [Lane]) {
-    let Product { weights, terms, y, reach, shift } = product;
-    let weights = taps.map(|[start, _]| &weights[start as usize..][..reach]);
+    let Product { weights, y, shift } = product;
+    let mut rows = [&weights[..0]; TAPS];
+    for (row, &[start, _]) in rows.iter_mut().zip(taps) {
+        *row = &weights[start as usize..][..y.lanes.len()];
+    }
     let mut sums = [[0.0; LANES]; TAPS];
-    for (&term, y) in terms.iter().zip(y) {
+    for &k in &*y.live {
+        let y = &y.lanes[k as usize];
         for i in 0..TAPS {
-            // SAFETY: `reach` is above every term, and the length of every slice.
-            let weight = unsafe { *weights[i].get_unchecked(term as usize) };
+            // SAFETY: there are as many weights as lanes, and the lane was just read.
+            let weight = unsafe { *rows[i].get_unchecked(k as usize) };
             for (sum, y) in sums[i].iter_mut().zip(&y.0) {
                 *sum = if FUSED { weight.mul_add(*y, *sum) } else { *sum + weight * y };
             }
@@ -259,42 +330,84 @@ mod tests {
     proptest! {
         #[test]
         fn products_follow_the_definition(
-            terms in prop::collection::vec(0_u32..20, 0..40),
+            size in 1_usize..90,
+            live in prop::collection::vec(0_usize..200, 0..60),
             taps in prop::collection::vec([0_u32..30, 0_u32..100], 0..30),
-            numbers in prop::collection::vec(number(), 50 + 40 * LANES),
+            numbers in prop::collection::vec(number(), 120 + LANES),
             shift in 0_usize..70,
         ) {
             // Integers: every order of summing gives the same.
-            let (weights, rest) = numbers.split_at(50);
-            let y: Vec<Lane> =
-                rest.as_chunks::<LANES>().0[..terms.len()].iter().map(|&lanes| Lane(lanes)).collect();
+            let whole = 200_usize.next_multiple_of(size);
+            let (weights, lanes) = numbers.split_at(120);
+            let mut y = Panel::default();
+            y.reset(whole);
+            for (k, &entry) in live.iter().enumerate() {
+                y.entry(entry).0[k % LANES] += lanes[(k + entry) % LANES];
+            }
             let mut expected = vec![Lane::ZERO; 170];
             let mut grad = Panel::default();
             grad.reset(170);
-            for round in 1..3 {
+            let mut shown = Vec::new();
+            for _ in 0..2 {
                 for &[start, target] in &taps {
-                    for (&term, y) in terms.iter().zip(&y) {
+                    for entry in 0..whole {
                         for lane in 0..LANES {
                             expected[shift + target as usize].0[lane] +=
-                                weights[(start + term) as usize] * y.0[lane];
+                                weights[start as usize + entry % size] * y.get(entry).0[lane];
                         }
                     }
                 }
-                accumulate(weights, &terms, &y, &Taps::new(taps.clone()), shift, &mut grad);
+                let taps = Taps::new(taps.clone());
+                let mut from = y.clone();
+                from.drain(size, &mut Vec::new(), |number, block| {
+                    shown.push(number);
+                    assert_eq!(block.start, number * size);
+                    let mut portable = grad.clone();
+                    let product = Product { weights, y: block, shift };
+                    All { product, taps: &taps.list, grad: &mut portable.entries }.run::<false>();
+                    accumulate(weights, block, &taps, shift, &mut grad);
+                    assert_eq!(portable.entries, grad.entries);
+                });
+                prop_assert!(from.live().next().is_none() && (0..whole).all(|i| from.get(i).is_zero()));
                 let found: Vec<Lane> = (0..170).map(|i| *grad.get(i)).collect();
-                prop_assert_eq!(&found, &expected, "round {}", round);
+                prop_assert_eq!(&found, &expected);
             }
-            let product = Product { weights, terms: &terms, y: &y, reach: 20, shift };
-            let mut portable: Vec<Lane> = expected.clone();
-            All { product, taps: &taps, grad: &mut portable }.run::<false>();
-            let mut fused = expected.clone();
-            All { product, taps: &taps, grad: &mut fused }.run::<true>();
-            prop_assert_eq!(portable, fused);
+            let mut blocks: Vec<usize> = live.iter().map(|entry| entry / size).collect();
+            blocks.sort_unstable();
+            blocks.dedup();
+            prop_assert_eq!(&shown, &blocks.repeat(2));
             let touched: Vec<usize> = grad.live().collect();
             let mut targets: Vec<usize> = taps.iter().map(|t| shift + t[1] as usize).collect();
             targets.sort_unstable();
             targets.dedup();
-            prop_assert_eq!(touched, if terms.is_empty() { Vec::new() } else { targets });
+            prop_assert_eq!(touched, if live.is_empty() { Vec::new() } else { targets });
+        }
+
+        #[test]
+        fn blocks_drop_what_is_not_kept(
+            size in 1_usize..90,
+            live in prop::collection::btree_set(0_usize..200, 0..60),
+        ) {
+            let mut panel = Panel::default();
+            panel.reset(200_usize.next_multiple_of(size));
+            live.iter().for_each(|&entry| panel.entry(entry).0[0] = entry as f64 + 1.0);
+            let (mut seen, mut left) = (Vec::new(), Vec::new());
+            panel.drain(size, &mut Vec::new(), |_, block| {
+                block.update(|entry, lane| {
+                    seen.push((entry, lane.0[0]));
+                    lane.0[0] += 1.0;
+                    entry % 3 > 0
+                });
+                left.extend(block.live.iter().map(|&k| block.start + k as usize));
+                for (k, lane) in block.lanes.iter().enumerate() {
+                    let (entry, kept) = (block.start + k, block.live.contains(&(k as u32)));
+                    assert_eq!(lane.0[0], if kept { entry as f64 + 2.0 } else { 0.0 });
+                }
+            });
+            let expected: Vec<(usize, f64)> = live.iter().map(|&entry| (entry, entry as f64 + 1.0)).collect();
+            prop_assert_eq!(seen, expected);
+            let kept: Vec<usize> = live.into_iter().filter(|entry| entry % 3 > 0).collect();
+            prop_assert_eq!(left, kept);
         }
 
         #[test]

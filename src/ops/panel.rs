@@ -3,27 +3,82 @@
 use std::borrow::Cow;
 
 use super::{Affine, Conv, Dense, Weights};
-use crate::kernels::{LANES, Lane, Neighbours, Panel, Taps, accumulate};
+use crate::kernels::{Block, Entries, LANES, Lane, Neighbours, Panel, Taps, accumulate};
+
+/// Where the entries of a value stand in a panel: after one convolution the channels of a pixel side by
+/// side, as the next one back reads them together; else in their own order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    channels: usize,
+    pixels: usize,
+}
+
+impl Order {
+    /// Entries in their own order.
+    pub const PLAIN: Self = Self { channels: 1, pixels: 1 };
+
+    /// Of what an affine map or an elementwise function, if `op` is none, makes of a value of this order.
+    #[must_use]
+    pub fn after(self, op: Option<&Affine>) -> Self {
+        match op {
+            Some(Affine::Conv(op)) => {
+                let above = usize::from(!op.transposed);
+                let pixels = [op.window.pixels(), op.window.positions()][above];
+                Self { channels: op.channels[above], pixels }
+            }
+            Some(Affine::Dense(_) | Affine::Sparse(_)) => Self::PLAIN,
+            Some(Affine::Scale(_) | Affine::Sum(_)) | None => self,
+        }
+    }
+
+    /// The place of an entry.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, entry: usize) -> usize {
+        let within = entry % (self.channels * self.pixels);
+        entry - within + within % self.pixels * self.channels + within / self.pixels
+    }
+
+    /// The entry at a place.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, place: usize) -> usize {
+        Self { channels: self.pixels, pixels: self.channels }.place(place)
+    }
+
+    /// The entries of a value in the order of their places.
+    pub fn entries(self, len: usize) -> impl Iterator<Item = usize> + Clone {
+        let (image, pixels) = (self.channels * self.pixels, self.pixels);
+        let of_pixel = move |pixel| (pixel..pixel + image).step_by(pixels);
+        (0..len).step_by(image).flat_map(move |first| (first..first + pixels).flat_map(of_pixel))
+    }
+}
 
 /// `A^T` of an affine map, arranged once for many panels.
 pub struct PanelAdjoint<'a> {
     op: &'a Affine,
+    /// Orders of the inputs and of the output.
+    from: Vec<Order>,
+    to: Order,
+    /// Entries of the output.
+    len: usize,
     blocks: Option<Blocks<'a>>,
 }
 
-/// A dense layer or convolution as many small products: outputs that are read
-/// at one place, and the inputs that any of them reads.
+/// A dense layer or convolution as many small products: blocks of outputs that are read at one place, one
+/// after the other, and the inputs that any of them reads.
 struct Blocks<'a> {
-    /// For each tap one number for each term, side by side.
+    /// For each tap one number for each output, side by side.
     weights: Cow<'a, [f64]>,
-    /// The block of every output, and which of its terms that is.
-    places: Vec<[u32; 2]>,
+    /// Outputs of a block.
+    size: usize,
     /// Lists of taps; those of many blocks differ by a shift only.
     classes: Vec<Taps>,
-    all: Vec<Block>,
+    all: Vec<Source>,
 }
 
-struct Block {
+/// Where a block's coefficients go.
+struct Source {
     class: u32,
     /// Where the weights of the taps begin.
     weights: u32,
@@ -34,65 +89,74 @@ struct Block {
 /// Working memory of a [`PanelAdjoint`].
 #[derive(Default)]
 pub struct Scratch {
-    /// Where the outputs of each block end.
-    ends: Vec<u32>,
-    terms: Vec<u32>,
-    y: Vec<Lane>,
+    live: Vec<u32>,
     /// Of [`PanelAdjoint::add_rows`].
     above: Panel,
     below: Vec<Panel>,
 }
 
 impl<'a> PanelAdjoint<'a> {
-    /// Arranges a map whose output has `len` entries.
+    /// Arranges a map whose inputs have the orders `from` and whose output has `len` entries. The output's
+    /// order is the first input's [`Order::after`] the map.
     #[must_use]
-    pub fn new(op: &'a Affine, len: usize) -> Self {
+    pub fn new(op: &'a Affine, from: &[Order], len: usize) -> Self {
         let blocks = match op {
-            Affine::Dense(dense) => Some(Blocks::dense(dense)),
-            Affine::Conv(conv) => Some(Blocks::conv(conv, len)),
+            Affine::Dense(dense) => Some(Blocks::dense(dense, from[0])),
+            Affine::Conv(conv) => Some(Blocks::conv(conv, from[0], len)),
             _ => None,
         };
-        Self { op, blocks }
+        Self { op, from: from.to_vec(), to: from[0].after(Some(op)), len, blocks }
     }
 
-    /// `grads[i] += A_i^T y` for every input `i`, where `A = [A_0 A_1 ...]`,
-    /// with at most [`Affine::adjoint_terms`] terms in each sum.
+    /// `grads[i] += A_i^T f(y)` for every input `i`, where `A = [A_0 A_1 ...]`, with at most
+    /// [`Affine::adjoint_terms`] terms in each sum. `f` changes the entries of `y` before they are used,
+    /// some at a time and each once; `y` becomes zero. That way what is read, changed and used stays in
+    /// the cache.
     ///
     /// # Panics
     /// If the panels do not have the lengths of the map's inputs and output.
-    pub fn add_to(&self, y: &Panel, grads: &mut [Panel], scratch: &mut Scratch) {
-        let scaled = |grad: &mut Panel, to: usize, from: usize, factor: f64| {
-            let (sum, y) = (grad.entry(to), y.get(from));
-            for lane in 0..LANES {
-                sum.0[lane] += factor * y.0[lane];
-            }
+    pub fn add_to(&self, y: &mut Panel, grads: &mut [Panel], scratch: &mut Scratch, mut f: impl FnMut(&mut Block)) {
+        if let Some(blocks) = &self.blocks {
+            return y.drain(blocks.size, &mut scratch.live, |number, y| {
+                f(y);
+                let Source { class, weights, shift } = blocks.all[number];
+                let (weights, taps) = (&blocks.weights[weights as usize..], &blocks.classes[class as usize]);
+                accumulate(weights, y, taps, shift as usize, &mut grads[0]);
+            });
+        }
+        y.drain(self.len, &mut scratch.live, |_, y| {
+            f(y);
+            y.update(|place, y| {
+                self.add_entry(place, y, grads);
+                true
+            });
+        });
+    }
+
+    /// The part of [`PanelAdjoint::add_to`] of one entry, for maps that have few terms for each.
+    fn add_entry(&self, place: usize, y: &Lane, grads: &mut [Panel]) {
+        let output = self.to.entry(place);
+        let mut scaled = |input: usize, entry: usize, factor: f64| {
+            let sum = grads[input].entry(self.from[input].place(entry));
+            sum.0.iter_mut().zip(&y.0).for_each(|(sum, y)| *sum += factor * y);
         };
         match self.op {
-            Affine::Dense(_) | Affine::Conv(_) => {
-                let blocks = self.blocks.as_ref().expect("arranged when made");
-                blocks.add_to(y, &mut grads[0], scratch);
-            }
-            Affine::Scale(op) => {
-                let factor = |i| op.scale.as_ref().map_or(1.0, |s| s.at(i));
-                y.live().for_each(|i| scaled(&mut grads[0], i, i, factor(i)));
-            }
+            Affine::Dense(_) | Affine::Conv(_) => unreachable!("they have blocks"),
+            Affine::Scale(op) => scaled(0, output, op.scale.as_ref().map_or(1.0, |s| s.at(output))),
             Affine::Sum(op) => {
-                for (grad, &factor) in grads.iter_mut().zip(op.coefficients.exact()) {
-                    y.live().for_each(|i| scaled(grad, i, i, factor));
-                }
+                let factors = op.coefficients.exact().iter().enumerate();
+                factors.for_each(|(input, &factor)| scaled(input, output, factor));
             }
             Affine::Sparse(op) => {
                 let weights = op.weights.as_ref().map(Weights::exact);
-                for i in y.live() {
-                    let (first, group) = op.groups.get(i);
-                    for (offset, &entry) in group.iter().enumerate() {
-                        let (mut input, mut entry) = (0, entry as usize);
-                        while entry >= op.inputs[input] {
-                            entry -= op.inputs[input];
-                            input += 1;
-                        }
-                        scaled(&mut grads[input], entry, i, weights.map_or(1.0, |w| w[first + offset]));
+                let (first, group) = op.groups.get(output);
+                for (offset, &entry) in group.iter().enumerate() {
+                    let (mut input, mut entry) = (0, entry as usize);
+                    while entry >= op.inputs[input] {
+                        entry -= op.inputs[input];
+                        input += 1;
                     }
+                    scaled(input, entry, weights.map_or(1.0, |w| w[first + offset]));
                 }
             }
         }
@@ -114,13 +178,13 @@ impl PanelAdjoint<'_> {
         for first in (0..rows).step_by(LANES) {
             let count = LANES.min(rows - first);
             above.reset(len);
-            above.fill(|lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
+            above.fill(self.to.entries(len), |lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
             below.iter_mut().zip(&lens).for_each(|(panel, &len)| panel.reset(len));
-            self.add_to(&above, &mut below[..grads.len()], scratch);
-            for ((grad, panel), &len) in grads.iter_mut().zip(&below).zip(&lens) {
-                for entry in panel.live() {
-                    for (lane, part) in panel.get(entry).0[..count].iter().enumerate() {
-                        grad[(first + lane) * len + entry] += part;
+            self.add_to(&mut above, &mut below[..grads.len()], scratch, |_| ());
+            for (((grad, panel), order), &len) in grads.iter_mut().zip(&below).zip(&self.from).zip(&lens) {
+                for place in panel.live() {
+                    for (lane, part) in panel.get(place).0[..count].iter().enumerate() {
+                        grad[(first + lane) * len + order.entry(place)] += part;
                     }
                 }
             }
@@ -130,101 +194,71 @@ impl PanelAdjoint<'_> {
 }
 
 impl<'a> Blocks<'a> {
-    fn dense(op: &'a Dense) -> Self {
-        let taps = (0..op.inputs).map(|i| [(i * op.outputs) as u32, i as u32]).collect();
-        let all = (0..op.rows).map(|r| Block { class: 0, weights: 0, shift: (r * op.inputs) as u32 });
-        let (all, weights) = (all.collect(), Cow::Borrowed(op.weight.exact()));
-        let places = (0..op.rows * op.outputs).map(|i| [i / op.outputs, i % op.outputs].map(|x| x as u32));
-        Self { weights, places: places.collect(), classes: vec![Taps::new(taps)], all }
+    fn dense(op: &'a Dense, from: Order) -> Self {
+        let tap = |row: usize, i: usize| [(i * op.outputs) as u32, from.place(row * op.inputs + i) as u32];
+        let row = |row| Taps::new((0..op.inputs).map(|i| tap(row, i)).collect());
+        // Rows of a value in its own order differ by a shift.
+        let plain = from == Order::PLAIN;
+        let classes = (0..if plain { op.rows.min(1) } else { op.rows }).map(row).collect();
+        let source = |row| match plain {
+            true => Source { class: 0, weights: 0, shift: (row * op.inputs) as u32 },
+            false => Source { class: row as u32, weights: 0, shift: 0 },
+        };
+        let all = (0..op.rows).map(source).collect();
+        Self { weights: Cow::Borrowed(op.weight.exact()), size: op.outputs, classes, all }
     }
 
     /// The output, of `len` entries, may hold several images.
-    fn conv(op: &Conv, len: usize) -> Self {
+    fn conv(op: &Conv, from: Order, len: usize) -> Self {
         let window = &op.window;
         let [ins, outs] = op.channels.map(|c| c / op.groups);
-        // A plain convolution goes back from positions to pixels, a transposed
-        // one from pixels to positions.
-        let (from, to) = (usize::from(!op.transposed), usize::from(op.transposed));
-        let (terms, others) = ([ins, outs][from], [ins, outs][to]);
-        let ends = [window.pixels(), window.positions()];
-        let (stride, size) = (ends[from], ends[to]);
+        let above = usize::from(!op.transposed);
+        let (size, others) = ([ins, outs][above], [ins, outs][1 - above]);
+        let (ends, kernel) = ([window.pixels(), window.positions()], window.taps());
         let Neighbours { lists, places: located } = window.neighbours(op.transposed);
-        let taps = |list: Vec<[usize; 2]>| {
-            let of = |other| {
-                let tap = move |&[tap, target]: &[usize; 2]| {
-                    [((other * window.taps() + tap) * terms) as u32, (other * size + target) as u32]
-                };
-                list.iter().map(tap)
+        let taps = |list: &[[usize; 2]], first: usize| {
+            let of = |&[tap, target]: &[usize; 2]| {
+                (0..others).map(move |other| {
+                    let to = from.place(first + other * ends[1 - above] + target);
+                    [((tap * others + other) * size) as u32, to as u32]
+                })
             };
-            Taps::new((0..others).flat_map(of).collect())
+            Taps::new(list.iter().flat_map(of).collect())
         };
-        let classes = lists.into_iter().map(taps).collect();
-        let kernel = window.taps();
-        // Groups count on from image to image.
-        let groups = len / (terms * stride).max(1);
-        let all = (0..groups).flat_map(|group| {
-            located.iter().map(move |&[class, first]| Block {
-                class: class as u32,
-                weights: (group % op.groups * others * kernel * terms) as u32,
-                shift: (group * others * size + first) as u32,
-            })
-        });
-        let all = all.collect();
-        // From `group, out, in, tap` to `group, other, tap, term`.
+        // Blocks of a value that stands as the convolution reads it differ by a shift.
+        let own = Order { channels: op.channels[1 - above], pixels: ends[1 - above] };
+        let shifted = from == Order::PLAIN || from == own;
+        let mut classes: Vec<Taps> = Vec::new();
+        if shifted {
+            classes.extend(lists.iter().map(|list| taps(list, 0)));
+        }
+        let images = len / (op.channels[above] * ends[above]).max(1);
+        let mut all = Vec::with_capacity(images * op.groups * located.len());
+        for (image, &[class, first]) in (0..images).flat_map(|image| located.iter().map(move |l| (image, l))) {
+            for group in 0..op.groups {
+                let first = (image * op.groups + group) * others * ends[1 - above] + first;
+                let weights = (group * kernel * others * size) as u32;
+                let (class, shift) = if shifted {
+                    (class, from.place(first))
+                } else {
+                    classes.push(taps(&lists[class], first));
+                    (classes.len() - 1, 0)
+                };
+                all.push(Source { class: class as u32, weights, shift: shift as u32 });
+            }
+        }
+        // From `group, out, in, tap` to `group, tap, other, output`.
         let weight = op.weight.exact();
         let mut weights = Vec::with_capacity(weight.len());
         for group in 0..op.groups {
-            for other in 0..others {
-                for tap in 0..kernel {
-                    weights.extend((0..terms).map(|term| {
-                        let [i, o] = if op.transposed { [term, other] } else { [other, term] };
-                        weight[((group * outs + o) * ins + i) * kernel + tap]
-                    }));
-                }
+            for (tap, other) in (0..kernel).flat_map(|tap| (0..others).map(move |other| (tap, other))) {
+                weights.extend((0..size).map(|output| {
+                    let [i, o] = if op.transposed { [output, other] } else { [other, output] };
+                    weight[((group * outs + o) * ins + i) * kernel + tap]
+                }));
             }
         }
-        let places = (0..groups * terms * stride).map(|i| {
-            let (rest, place) = (i / stride, i % stride);
-            [rest / terms * stride + place, rest % terms].map(|x| x as u32)
-        });
-        Self { weights: Cow::Owned(weights), places: places.collect(), classes, all }
-    }
-
-    fn add_to(&self, y: &Panel, grad: &mut Panel, scratch: &mut Scratch) {
-        let Scratch { ends, terms, y: sorted, .. } = scratch;
-        ends.clear();
-        ends.resize(self.all.len() + 1, 0);
-        // A counting sort by block.
-        y.live().for_each(|output| ends[self.places[output][0] as usize + 1] += 1);
-        let mut total = 0;
-        for end in &mut *ends {
-            total += *end;
-            *end = total;
-        }
-        terms.resize(total as usize, 0);
-        sorted.resize(total as usize, Lane::ZERO);
-        for output in y.live() {
-            let [block, term] = self.places[output];
-            let place = &mut ends[block as usize];
-            terms[*place as usize] = term;
-            sorted[*place as usize] = *y.get(output);
-            *place += 1;
-        }
-        let mut first = 0;
-        for (block, &end) in self.all.iter().zip(&*ends) {
-            let range = first..end as usize;
-            first = range.end;
-            if !range.is_empty() {
-                accumulate(
-                    &self.weights[block.weights as usize..],
-                    &terms[range.clone()],
-                    &sorted[range],
-                    &self.classes[block.class as usize],
-                    block.shift as usize,
-                    grad,
-                );
-            }
-        }
+        Self { weights: Cow::Owned(weights), size, classes, all }
     }
 }
 
@@ -317,8 +351,8 @@ mod tests {
             grads.iter_mut().zip(&inputs).for_each(|(grad, &len)| grad.reset(len));
             let adjoint = PanelAdjoint::new(&op, outputs);
             let mut scratch = Scratch::default();
-            adjoint.add_to(&y, &mut grads, &mut scratch);
-            adjoint.add_to(&y, &mut grads, &mut scratch);
+            adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |_| ());
+            adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |_| ());
             for lane in 0..LANES {
                 let row: Vec<f64> = (0..outputs).map(|i| 2.0 * y.get(i).0[lane]).collect();
                 let mut expected: Vec<Vec<f64>> = inputs.iter().map(|&len| vec![0.0; len]).collect();

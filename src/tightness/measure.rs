@@ -8,7 +8,7 @@ use super::radii::Frame;
 use super::scaled::Scaled;
 use crate::bounds::{InputBox, Intervals};
 use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Affine, Op, PanelAdjoint};
+use crate::ops::{Affine, Op, Order, PanelAdjoint};
 
 /// Rows that pass through the network together for one input, at most.
 const ROWS: usize = 64;
@@ -102,7 +102,7 @@ impl<'a> Tightness<'a> {
         let largest = (0..=graph.nodes.len()).map(|v| graph.len(v)).max().unwrap_or(1).max(1);
         let adjoint = |(i, node): (usize, &'a Node)| match &node.op {
             Op::Affine(op @ (Affine::Dense(_) | Affine::Conv(_))) => {
-                Some(PanelAdjoint::new(op, graph.len(i + 1)))
+                Some(PanelAdjoint::new(op, &[Order::PLAIN], graph.len(i + 1)))
             }
             _ => None,
         };

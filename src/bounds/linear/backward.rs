@@ -7,7 +7,7 @@ use super::step::{Kind, Step, magnitudes};
 use crate::bounds::rounding::gamma;
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
-use crate::kernels::{Kernel, LANES, Lane, Panel, choose, dispatch};
+use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
 use crate::ops::Scratch;
 
 /// Memory of one pass.
@@ -86,7 +86,6 @@ impl Relaxed<'_> {
         memory: &mut Workspace,
     ) {
         let (graph, node, step) = (self.graph, &self.graph.nodes[index], &self.steps[index]);
-        pass.error.0.iter_mut().for_each(|e| *e += step.floor);
         let mut parts = Vec::new();
         if !matches!(step.kind, Kind::Elementwise { .. }) {
             parts.extend(node.inputs.iter().map(|&v| memory.panel(graph.len(v))));
@@ -97,18 +96,18 @@ impl Relaxed<'_> {
                     pass.absorb(&mut a, step, |i, _| Lane([offset.get(i).copied().unwrap_or(0.0); LANES]));
                 }
                 let adjoint = self.plan.adjoints[index].as_ref().expect("one for each affine map");
-                adjoint.add_to(&a, &mut parts, &mut memory.scratch);
+                adjoint.add_to(&mut a, &mut parts, &mut memory.scratch, |_| ());
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
-                match chosen {
-                    None => pass.absorb(&mut a, step, |i, a| {
+                return match chosen {
+                    None => self.bend(index, a, pass, memory, |i, a| {
                         let [lower, upper] = &lines[i];
                         let offsets = a.map(|_, a| choose(a < 0.0, upper.offset, lower.offset));
                         *a = a.map(|_, a| a * choose(a < 0.0, upper.slope, lower.slope));
                         offsets
                     }),
-                    Some((chosen, choices)) => pass.absorb(&mut a, step, |i, a| {
+                    Some((chosen, choices)) => self.bend(index, a, pass, memory, |i, a| {
                         let mut offsets = Lane::ZERO;
                         for ((a, &t), offset) in a.0.iter_mut().zip(&chosen[i].0).zip(&mut offsets.0) {
                             let line = slopes::line(&lines[i], &choices[i], t, *a);
@@ -117,9 +116,7 @@ impl Relaxed<'_> {
                         }
                         offsets
                     }),
-                }
-                self.deposit(pass, node.inputs[0], a, memory);
-                return;
+                };
             }
             Kind::Product { planes } => pass.absorb(&mut a, step, |i, a| {
                 let mut offsets = Lane::ZERO;
@@ -140,8 +137,37 @@ impl Relaxed<'_> {
                 offsets
             }),
         }
+        pass.pay(step);
         memory.free.push(a);
         for (&v, part) in node.inputs.iter().zip(parts) {
+            self.deposit(pass, v, part, memory);
+        }
+    }
+
+    /// Through the lines of an elementwise function, and at once through the affine map before it if the
+    /// lines hold what that costs.
+    fn bend(
+        &self,
+        index: usize,
+        mut a: Panel,
+        pass: &mut Pass,
+        memory: &mut Workspace,
+        // Copied and not borrowed, as calls through a reference are not inlined.
+        line: impl Fn(usize, &mut Lane) -> Lane + Copy,
+    ) {
+        let (v, step) = (self.graph.nodes[index].inputs[0], &self.steps[index]);
+        pass.pay(step);
+        let Some(before) = v.checked_sub(1).filter(|&before| self.plan.folded[before]) else {
+            pass.absorb(&mut a, step, line);
+            return self.deposit(pass, v, a, memory);
+        };
+        let inputs = &self.graph.nodes[before].inputs;
+        let mut parts: Vec<Panel> = inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
+        let adjoint = self.plan.adjoints[before].as_ref().expect("one for each affine map");
+        adjoint.add_to(&mut a, &mut parts, &mut memory.scratch, |block| pass.absorb(block, step, line));
+        pass.pay(&self.steps[before]);
+        memory.free.push(a);
+        for (&v, part) in inputs.iter().zip(parts) {
             self.deposit(pass, v, part, memory);
         }
     }
@@ -153,11 +179,12 @@ impl Relaxed<'_> {
             return;
         };
         let sizes = magnitudes(&self.values[v]);
+        let order = self.plan.orders[v];
         let mut cost = Lane::ZERO;
         for i in part.live() {
             for ((s, p), cost) in sum.entry(i).0.iter_mut().zip(&part.get(i).0).zip(&mut cost.0) {
                 *s += p;
-                *cost += if *s == 0.0 { 0.0 } else { s.abs() * sizes[i] };
+                *cost += if *s == 0.0 { 0.0 } else { s.abs() * sizes[order.entry(i)] };
             }
         }
         pass.error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
@@ -169,16 +196,8 @@ impl Relaxed<'_> {
         let n = self.sides.len();
         let total =
             self.graph.nodes.iter().map(|node| node.shape.iter().product::<usize>()).sum::<usize>() + n;
-        let (mut centre, mut radius) = (Lane::ZERO, Lane::ZERO);
-        if let Some(a) = a {
-            for i in a.live() {
-                let [c, r] = self.sides[i];
-                for (lane, a) in a.get(i).0.iter().enumerate() {
-                    centre.0[lane] += a * c;
-                    radius.0[lane] += a.abs() * r;
-                }
-            }
-        }
+        let reach = |a| dispatch(Reach { a, sides: &self.sides });
+        let (centre, radius) = a.map_or((Lane::ZERO, Lane::ZERO), reach);
         Lane(std::array::from_fn(|lane| {
             let (constant, error, centre) = (pass.constant.0[lane], pass.error.0[lane], centre.0[lane]);
             let mut least = centre - radius.0[lane] * (1.0 + gamma(n));
@@ -196,16 +215,21 @@ impl Relaxed<'_> {
 }
 
 impl Pass {
+    /// Charges what underflow costs at a node.
+    fn pay(&mut self, step: &Step) {
+        self.error.0.iter_mut().for_each(|e| *e += step.floor);
+    }
+
     /// For every coefficient that is not zero: adds `a * offset` to the
     /// constant and `|a| charge` to the error, where `each(entry, a)` gives the
     /// offsets and may change the coefficients. Entries that become zero are
     /// dropped.
-    fn absorb(&mut self, a: &mut Panel, step: &Step, each: impl FnMut(usize, &mut Lane) -> Lane) {
+    fn absorb(&mut self, a: &mut impl Entries, step: &Step, each: impl FnMut(usize, &mut Lane) -> Lane) {
         let charge = &step.charge;
         let (sums, costs) = if step.finite {
-            dispatch(Absorb::<_, true> { a, charge, each })
+            dispatch(Absorb::<_, _, true> { a, charge, each })
         } else {
-            dispatch(Absorb::<_, false> { a, charge, each })
+            dispatch(Absorb::<_, _, false> { a, charge, each })
         };
         for lane in 0..LANES {
             self.constant.0[lane] += sums.0[lane];
@@ -216,13 +240,13 @@ impl Pass {
 
 /// The sums of [`Pass::absorb`]. Where constants or charges may be infinite,
 /// zeros are left out one by one.
-struct Absorb<'a, E, const FINITE: bool> {
-    a: &'a mut Panel,
+struct Absorb<'a, A, E, const FINITE: bool> {
+    a: &'a mut A,
     charge: &'a [f64],
     each: E,
 }
 
-impl<E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel for Absorb<'_, E, FINITE> {
+impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel for Absorb<'_, A, E, FINITE> {
     type Output = (Lane, Lane);
 
     #[inline(always)]
@@ -240,6 +264,29 @@ impl<E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel for Absorb<'
             !a.is_zero()
         });
         (sums, costs)
+    }
+}
+
+/// The values at the centre of the input set, and how far they reach to either side.
+struct Reach<'a> {
+    a: &'a Panel,
+    sides: &'a [[f64; 2]],
+}
+
+impl Kernel for Reach<'_> {
+    type Output = (Lane, Lane);
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> (Lane, Lane) {
+        let (mut centre, mut radius) = (Lane::ZERO, Lane::ZERO);
+        for i in self.a.live() {
+            let ([c, r], a) = (self.sides[i], &self.a.get(i).0);
+            for lane in 0..LANES {
+                centre.0[lane] += a[lane] * c;
+                radius.0[lane] += a[lane].abs() * r;
+            }
+        }
+        (centre, radius)
     }
 }
 

@@ -36,7 +36,7 @@ use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{LANES, Panel};
-use crate::ops::{Affine, Op, PanelAdjoint};
+use crate::ops::{Affine, Op, Order, PanelAdjoint};
 use backward::Workspace;
 use step::Step;
 
@@ -49,6 +49,8 @@ pub(super) struct Plan<'a> {
     /// Affine nodes whose constants and costs the only reader, an elementwise
     /// function, has in its lines.
     folded: Vec<bool>,
+    /// Where the entries of each value stand in a panel.
+    orders: Vec<Order>,
     /// The transposes of the affine nodes.
     adjoints: Vec<Option<PanelAdjoint<'a>>>,
     /// Memory that no pass is using, at most one for each thread.
@@ -85,12 +87,23 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
+        let mut orders = vec![Order::PLAIN];
+        for node in &graph.nodes {
+            orders.push(match &node.op {
+                Op::Affine(op) => orders[node.inputs[0]].after(Some(op)),
+                Op::Elementwise(_) => orders[node.inputs[0]].after(None),
+                Op::Product(_) => Order::PLAIN,
+            });
+        }
         let adjoint = |(index, node): (usize, &'a Node)| match &node.op {
-            Op::Affine(op) => Some(PanelAdjoint::new(op, graph.len(index + 1))),
+            Op::Affine(op) => {
+                let from: Vec<Order> = node.inputs.iter().map(|&v| orders[v]).collect();
+                Some(PanelAdjoint::new(op, &from, graph.len(index + 1)))
+            }
             _ => None,
         };
         let adjoints = graph.nodes.iter().enumerate().map(adjoint).collect();
-        Self { readers, exact, folded, adjoints, idle: Mutex::default() }
+        Self { readers, exact, folded, orders, adjoints, idle: Mutex::default() }
     }
 
     /// Runs `work` with memory that earlier passes may have used.
@@ -139,7 +152,7 @@ impl<'a> Relaxed<'a> {
         let mut relaxed = Self { graph, plan, values: vec![input], steps: Vec::new(), sides, ball };
         let mut scratch = Vec::new();
         for index in 0..graph.nodes.len() {
-            let mut step = Step::new(graph, index, &relaxed.values, choices);
+            let mut step = Step::new(graph, index, &relaxed.values, &plan.orders, choices);
             if let Some(producer) = graph.nodes[index].inputs[0].checked_sub(1).filter(|&p| plan.folded[p]) {
                 step.fold(&relaxed.steps[producer]);
             }
@@ -156,14 +169,14 @@ impl<'a> Relaxed<'a> {
     /// Bounds by backward passes the entries of a value on which a nonlinear
     /// reader is not linear.
     fn tighten(&mut self, v: ValueId) {
-        let loose = self.loose(v);
+        let (loose, order) = (self.loose(v), self.plan.orders[v]);
         // Each unit from below and from above.
         let bounds: Vec<[[f64; 2]; LANES / 2]> = loose
             .par_chunks(LANES / 2)
             .map(|entries| {
                 let start = |panel: &mut Panel| {
                     for (&entry, pair) in entries.iter().zip((0..).step_by(2)) {
-                        panel.entry(entry).0[pair..pair + 2].copy_from_slice(&[1.0, -1.0]);
+                        panel.entry(order.place(entry)).0[pair..pair + 2].copy_from_slice(&[1.0, -1.0]);
                     }
                 };
                 let bounds = self.plan.with_workspace(|memory| self.lower(v, start, None, memory));
@@ -191,14 +204,11 @@ impl<'a> Relaxed<'a> {
             }
             _ => true,
         };
-        let shape = v.checked_sub(1).map_or(&self.graph.input_shape, |node| &self.graph.nodes[node].shape);
-        let pixels: usize = shape.iter().skip(2).product();
-        let mut loose: Vec<usize> = (0..self.graph.len(v))
+        let entries = self.plan.orders[v].entries(self.graph.len(v));
+        entries
             .filter(|&i| values.lower[i] < values.upper[i])
             .filter(|&i| self.plan.readers[v].iter().any(|&reader| bends(reader, i)))
-            .collect();
-        loose.sort_by_key(|&i| (i % pixels, i));
-        loose
+            .collect()
     }
 
     /// Lower bounds on functions of the output with these coefficients

@@ -56,12 +56,12 @@ impl Relaxed<'_> {
         rows: usize,
         iterations: usize,
     ) -> Vec<f64> {
-        let len = self.graph.len(from);
+        let (len, order) = (self.graph.len(from), self.plan.orders[from]);
         let start = |rows: &[usize], panel: &mut Panel| {
             for (lane, row) in rows.iter().enumerate() {
                 for (i, &a) in coefficients[row * len..][..len].iter().enumerate().filter(|(_, a)| **a != 0.0)
                 {
-                    panel.entry(i).0[lane] = a;
+                    panel.entry(order.place(i)).0[lane] = a;
                 }
             }
         };
@@ -150,9 +150,9 @@ impl Relaxed<'_> {
                 (Kind::Elementwise { lines, choices }, Some(a)) => {
                     let chosen = choices.as_ref().zip(slopes.chosen[index].as_ref());
                     let mut gradient = vec![Lane::ZERO; if chosen.is_some() { len } else { 0 }];
-                    for i in 0..len {
+                    for (i, entry) in self.plan.orders[index + 1].entries(len).enumerate() {
                         for (lane, &a) in a.get(i).0.iter().enumerate() {
-                            let k = lane * len + i;
+                            let k = lane * len + entry;
                             let at = |line: Line| line.slope * inputs[0][k] + line.offset;
                             let default = lines[i][usize::from(a < 0.0)];
                             let Some((choices, chosen)) = chosen else {
@@ -182,7 +182,8 @@ impl Relaxed<'_> {
                         for (lane, &a) in a.get(i).0.iter().enumerate() {
                             let plane = &planes[i][usize::from(a < 0.0)];
                             let at = |&(v, j, c): &(usize, usize, f64)| {
-                                c * inputs[v][lane * (inputs[v].len() / LANES) + j]
+                                let entry = self.plan.orders[node.inputs[v]].entry(j);
+                                c * inputs[v][lane * (inputs[v].len() / LANES) + entry]
                             };
                             out[lane * len + i] = plane.offset + plane.terms.iter().map(at).sum::<f64>();
                         }

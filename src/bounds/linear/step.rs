@@ -4,7 +4,7 @@
 use crate::bounds::rounding::{gamma, underflow};
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
-use crate::ops::{Hint, Line, Lines, Op, Weights};
+use crate::ops::{Hint, Line, Lines, Op, Order, Weights};
 
 /// A linear function of a node's result has coefficients `a`. Going backward
 /// it becomes one of the node's inputs. The new coefficients and constants are
@@ -32,8 +32,8 @@ pub(super) enum Kind {
     Product { planes: Vec<[Plane; 2]> },
 }
 
-/// A plane over the inputs of a node: `(input, entry, coefficient)` and a
-/// constant.
+/// A plane over the inputs of a node: `(input, place of the entry, coefficient)`
+/// and a constant.
 #[derive(Clone, Default)]
 pub(super) struct Plane {
     pub(super) terms: Vec<(usize, usize, f64)>,
@@ -47,10 +47,18 @@ pub(super) fn magnitudes(values: &Intervals) -> Vec<f64> {
 
 impl Step {
     /// Node `index`, whose inputs have these bounds. With `choices` also the
-    /// lines at both ends of what elementwise functions allow.
-    pub(super) fn new(graph: &Graph, index: usize, values: &[Intervals], choices: bool) -> Self {
+    /// lines at both ends of what elementwise functions allow. Entries stand
+    /// in the `orders` of their values.
+    pub(super) fn new(
+        graph: &Graph,
+        index: usize,
+        values: &[Intervals],
+        orders: &[Order],
+        choices: bool,
+    ) -> Self {
         let node = &graph.nodes[index];
         let len = graph.len(index + 1);
+        let entries = orders[index + 1].entries(len);
         let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| magnitudes(&values[v])).collect();
         let total: f64 = sizes.iter().flatten().sum();
         match &node.op {
@@ -61,11 +69,10 @@ impl Step {
                 let terms = op.adjoint_terms();
                 let error = (gamma(terms) + 2.0 * op.relative_error()) * (1.0 + gamma(op.terms()));
                 let bias_error = op.bias_error() * (1.0 + f64::EPSILON);
-                let offset: Vec<f64> = op.bias().map_or(Vec::new(), |b| (0..len).map(|i| b.at(i)).collect());
-                for (i, c) in charge.iter_mut().enumerate() {
-                    let bias = offset.get(i).map_or(0.0, |b| b.abs());
-                    *c = error * *c + gamma(len) * bias + bias_error;
-                }
+                let offset: Vec<f64> = op.bias().map_or(Vec::new(), |b| entries.clone().map(|i| b.at(i)).collect());
+                let biases = offset.iter().copied().chain(std::iter::repeat(0.0));
+                let of = |(i, bias): (usize, f64)| error * charge[i] + gamma(len) * bias.abs() + bias_error;
+                let charge: Vec<f64> = entries.zip(biases).map(of).collect();
                 let floor = underflow(terms) * (1.0 + total);
                 let finite = all_finite(offset.iter().chain(&charge));
                 Self { kind: Kind::Affine { offset }, charge, finite, floor }
@@ -73,19 +80,20 @@ impl Step {
             Op::Elementwise(function) => {
                 let x = &values[node.inputs[0]];
                 let lines = |hint| -> Vec<Lines> {
-                    let ends = x.lower.iter().zip(&x.upper).enumerate();
-                    ends.map(|(i, (&l, &u))| function.lines(i, l, u, hint)).collect()
+                    entries.clone().map(|i| function.lines(i, x.lower[i], x.upper[i], hint)).collect()
                 };
                 let hinted = |t| lines(Hint { lower: Some(t), upper: Some(t) });
                 let default = lines(Hint::default());
                 let choices = choices.then(|| {
                     hinted(0.0).into_iter().zip(hinted(1.0)).map(|(a, b)| [a, b]).collect::<Vec<_>>()
                 });
-                let charge: Vec<f64> = (0..len)
-                    .map(|i| {
-                        let all = choices.as_ref().map_or([default[i]; 2], |c| c[i]);
+                let charge: Vec<f64> = entries
+                    .clone()
+                    .enumerate()
+                    .map(|(place, i)| {
+                        let all = choices.as_ref().map_or([default[place]; 2], |c| c[place]);
                         let worst = |side: fn(&Lines) -> Line| {
-                            let used = [side(&default[i]), side(&all[0]), side(&all[1])];
+                            let used = [side(&default[place]), side(&all[0]), side(&all[1])];
                             let slopes: f64 = used.iter().map(|line| line.slope.abs()).sum();
                             let offsets: f64 = used.iter().map(|line| line.offset.abs()).sum();
                             let slopes = if slopes == 0.0 { 0.0 } else { slopes * sizes[0][i] };
@@ -104,11 +112,15 @@ impl Step {
             Op::Product(op) => {
                 let bounds: Vec<_> =
                     node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
+                let place = |input: usize, entry: usize| orders[node.inputs[input]].place(entry);
+                let sizes: Vec<Vec<f64>> = (node.inputs.iter().zip(&sizes))
+                    .map(|(&v, sizes)| orders[v].entries(sizes.len()).map(|i| sizes[i]).collect())
+                    .collect();
                 let mut planes = Vec::with_capacity(len);
                 let mut uses: Vec<Vec<usize>> = sizes.iter().map(|s| vec![0; s.len()]).collect();
                 op.planes(&bounds, |_, lower, upper| {
                     let pair = [lower, upper].map(|plane| Plane {
-                        terms: plane.terms.iter().map(|t| (t.input, t.entry, t.coefficient)).collect(),
+                        terms: plane.terms.iter().map(|t| (t.input, place(t.input, t.entry), t.coefficient)).collect(),
                         offset: plane.offset,
                     });
                     for &(input, entry, _) in pair.iter().flat_map(|p| &p.terms) {
