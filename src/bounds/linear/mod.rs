@@ -36,7 +36,7 @@ use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{LANES, Panel};
-use crate::ops::{Affine, Op, Order, PanelAdjoint};
+use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint};
 use backward::Workspace;
 use step::Step;
 
@@ -167,48 +167,58 @@ impl<'a> Relaxed<'a> {
     }
 
     /// Bounds by backward passes the entries of a value on which a nonlinear
-    /// reader is not linear.
+    /// reader is not linear: first on the side nearer to zero, where a piecewise
+    /// linear function may turn out to be linear, then on the other side what
+    /// is still not.
     fn tighten(&mut self, v: ValueId) {
-        let (loose, order) = (self.loose(v), self.plan.orders[v]);
-        // Each unit from below and from above.
-        let bounds: Vec<[[f64; 2]; LANES / 2]> = loose
-            .par_chunks(LANES / 2)
-            .map(|entries| {
-                let start = |panel: &mut Panel| {
-                    for (&entry, pair) in entries.iter().zip((0..).step_by(2)) {
-                        panel.entry(order.place(entry)).0[pair..pair + 2].copy_from_slice(&[1.0, -1.0]);
-                    }
-                };
-                let bounds = self.plan.with_workspace(|memory| self.lower(v, start, None, memory));
-                std::array::from_fn(|unit| [bounds.0[2 * unit], bounds.0[2 * unit + 1]])
-            })
-            .collect();
-        let values = &mut self.values[v];
-        for (&entry, bound) in loose.iter().zip(bounds.iter().flatten()) {
-            let (lower, upper) = (values.lower[entry].max(bound[0]), values.upper[entry].min(-bound[1]));
-            // They cross only where the network is undefined.
-            if lower <= upper {
-                (values.lower[entry], values.upper[entry]) = (lower, upper);
+        let order = self.plan.orders[v];
+        // Neighbours in a panel together, as they read the same window.
+        let mut loose: Vec<usize> =
+            order.entries(self.graph.len(v)).filter(|&entry| self.is_loose(v, entry)).collect();
+        let near = |&entry: &usize| {
+            let Intervals { lower, upper } = &self.values[v];
+            if -lower[entry] < upper[entry] { 1.0 } else { -1.0 }
+        };
+        let mut signs: Vec<f64> = loose.iter().map(near).collect();
+        for _ in 0..2 {
+            let functions: Vec<(usize, f64)> = loose.iter().copied().zip(signs).collect();
+            let bounds: Vec<f64> = functions
+                .par_chunks(LANES)
+                .flat_map_iter(|functions| {
+                    let start = |panel: &mut Panel| {
+                        for (lane, &(entry, sign)) in functions.iter().enumerate() {
+                            panel.entry(order.place(entry)).0[lane] = sign;
+                        }
+                    };
+                    let bounds = self.plan.with_workspace(|memory| self.lower(v, start, None, memory));
+                    bounds.0.into_iter().take(functions.len())
+                })
+                .collect();
+            let Intervals { lower, upper } = &mut self.values[v];
+            for (&(entry, sign), bound) in functions.iter().zip(bounds) {
+                let end = if sign > 0.0 { lower[entry].max(bound) } else { upper[entry].min(-bound) };
+                let (low, high) = if sign > 0.0 { (end, upper[entry]) } else { (lower[entry], end) };
+                // They cross only where the network is undefined.
+                if low <= high {
+                    (lower[entry], upper[entry]) = (low, high);
+                }
             }
+            let rest = functions.into_iter().filter(|&(entry, _)| self.is_loose(v, entry));
+            (loose, signs) = rest.map(|(entry, sign)| (entry, -sign)).unzip();
         }
     }
 
-    /// The entries of a value that are worth a backward pass; those of one
-    /// pixel together, as they read the same window.
-    fn loose(&self, v: ValueId) -> Vec<usize> {
-        let values = &self.values[v];
-        let bends = |reader: usize, i: usize| match &self.graph.nodes[reader].op {
+    /// Whether an entry of a value is worth a backward pass.
+    fn is_loose(&self, v: ValueId, entry: usize) -> bool {
+        let (lower, upper) = (self.values[v].lower[entry], self.values[v].upper[entry]);
+        let bends = |&reader: &usize| match &self.graph.nodes[reader].op {
             Op::Elementwise(function) => {
-                let lines = function.lines(i, values.lower[i], values.upper[i], crate::ops::Hint::default());
+                let lines = function.lines(entry, lower, upper, Hint::default());
                 lines.lower != lines.upper
             }
             _ => true,
         };
-        let entries = self.plan.orders[v].entries(self.graph.len(v));
-        entries
-            .filter(|&i| values.lower[i] < values.upper[i])
-            .filter(|&i| self.plan.readers[v].iter().any(|&reader| bends(reader, i)))
-            .collect()
+        lower < upper && self.plan.readers[v].iter().any(bends)
     }
 
     /// Lower bounds on functions of the output with these coefficients
