@@ -1,9 +1,9 @@
 //! Interval bound propagation (IBP): a box for every value of the network, one
 //! rule per kind of operator.
 
-use super::rounding::{centre_radius, gamma, outward, underflow};
+use super::rounding::{all_outward, centres_radii, gamma, underflow};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{BOXES, Balls, Gather, Kernel, dispatch};
+use crate::kernels::{BOXES, Balls, Gather, Kernel, choose, dispatch};
 use crate::ops::{Affine, Op, Weights};
 
 /// Bounds of one value for a batch of inputs: `batch * len` entries each.
@@ -16,6 +16,11 @@ pub struct Intervals {
 }
 
 impl Intervals {
+    /// The greatest absolute value in each interval.
+    pub(super) fn magnitudes(&self) -> Vec<f64> {
+        self.lower.iter().zip(&self.upper).map(|(l, u)| l.abs().max(u.abs())).collect()
+    }
+
     fn unknown(len: usize) -> Self {
         Self { lower: vec![f64::NEG_INFINITY; len], upper: vec![f64::INFINITY; len] }
     }
@@ -82,6 +87,26 @@ pub(super) fn node_bounds(
     out
 }
 
+/// [`node_bounds`] for one input, and for an affine node `|A|` times the greatest absolute values in the
+/// intervals, a sum of as many terms.
+pub(super) fn node_bounds_and_sizes(
+    graph: &Graph,
+    index: usize,
+    values: &[Intervals],
+    scratch: &mut Vec<f64>,
+) -> (Intervals, Vec<f64>) {
+    let (node, len) = (&graph.nodes[index], graph.len(index + 1));
+    let Op::Affine(op) = &node.op else { return (node_bounds(graph, index, 1, values, scratch), Vec::new()) };
+    if let Some(map) = op.boxes(graph.len(node.inputs[0])) {
+        return box_and_sizes(op, map, &values[node.inputs[0]], len);
+    }
+    let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| values[v].magnitudes()).collect();
+    let sizes: Vec<&[f64]> = sizes.iter().map(Vec::as_slice).collect();
+    let mut sums = vec![0.0; len];
+    op.linear(Weights::absolute, 1, &sizes, &mut sums, scratch);
+    (node_bounds(graph, index, 1, values, scratch), sums)
+}
+
 /// Through `y = A x + b`: the centre goes through `A`, the radius through
 /// `|A|`. The radius first takes up `gamma |c|`, which pays for the rounding of
 /// both products, and the uncertainty of the coefficients.
@@ -93,44 +118,72 @@ fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals,
         op.apply(Weights::exact, batch, &ends(|x| &x.upper), &mut out.upper, scratch);
         return;
     }
-    let terms = op.terms();
-    let error = gamma(terms) + 2.0 * op.relative_error();
+    let (error, floor) = costs(op);
     let (centres, radii): (Vec<Vec<f64>>, Vec<Vec<f64>>) = inputs
         .iter()
-        .map(|x| x.lower.iter().zip(&x.upper).map(|(&l, &u)| enlarged(l, u, error)).unzip())
+        .map(|x| {
+            let balls = x.lower.iter().zip(&x.upper).map(|(&l, &u)| enlarged([l], [u], error));
+            balls.map(|([centre], [radius])| (centre, radius)).unzip()
+        })
         .unzip();
     let centres: Vec<&[f64]> = centres.iter().map(Vec::as_slice).collect();
     let radii: Vec<&[f64]> = radii.iter().map(Vec::as_slice).collect();
     op.apply(Weights::exact, batch, &centres, &mut out.lower, scratch);
     op.linear(Weights::absolute, batch, &radii, &mut out.upper, scratch);
-    let floor = op.bias_error() * (1.0 + f64::EPSILON) + underflow(terms);
     for (low, high) in out.lower.iter_mut().zip(&mut out.upper) {
-        (*low, *high) = result(*low, *high, floor);
+        ([*low], [*high]) = results([*low], [*high], floor);
     }
 }
 
-/// Centre and radius of an entry, the radius with what it is charged for rounding.
+/// Centres and radii of intervals side by side, the radii with what they are charged for rounding.
 #[inline(always)]
-fn enlarged(lower: f64, upper: f64, error: f64) -> (f64, f64) {
-    let (c, r) = centre_radius(lower, upper);
-    // An entry that is exactly zero contributes no error.
-    let floor = if c == 0.0 && r == 0.0 { 0.0 } else { underflow(0) };
-    (c, r + error * (c.abs() + r) + floor)
+fn enlarged<const N: usize>(lower: [f64; N], upper: [f64; N], error: f64) -> ([f64; N], [f64; N]) {
+    let (centre, mut radius) = centres_radii(lower, upper);
+    for i in 0..N {
+        let size = centre[i].abs() + radius[i];
+        // An entry that is exactly zero contributes no error.
+        radius[i] += error * size + choose(size == 0.0, 0.0, underflow(0));
+    }
+    (centre, radius)
 }
 
-/// The interval of an affine map's result; its bias was added with one more rounding.
+/// The intervals of an affine map's results; its bias was added with one more rounding.
 #[inline(always)]
-fn result(centre: f64, radius: f64, floor: f64) -> (f64, f64) {
-    outward(centre, radius + f64::EPSILON * centre.abs() + floor)
+fn results<const N: usize>(centre: [f64; N], mut radius: [f64; N], floor: f64) -> ([f64; N], [f64; N]) {
+    for i in 0..N {
+        radius[i] += f64::EPSILON * centre[i].abs() + floor;
+    }
+    all_outward(centre, radius)
+}
+
+/// What rounding and uncertain coefficients cost a radius: relative to the inputs, and absolute.
+fn costs(op: &Affine) -> (f64, f64) {
+    let relative = gamma(op.terms()) + 2.0 * op.relative_error();
+    (relative, op.bias_error() * (1.0 + f64::EPSILON) + underflow(op.terms()))
+}
+
+/// One box, and beside it `|A|` times its greatest absolute values.
+fn box_and_sizes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize) -> (Intervals, Vec<f64>) {
+    let (error, floor) = costs(op);
+    let entries: Vec<Balls> = (x.lower.iter().zip(&x.upper).zip(x.magnitudes()))
+        .map(|((&lower, &upper), size)| {
+            let ([centre], [radius]) = enlarged([lower], [upper], error);
+            Balls { centre: [centre, 0.0, 0.0, 0.0], radius: [radius, size, 0.0, 0.0] }
+        })
+        .collect();
+    let live: Vec<bool> = entries.iter().map(|ball| *ball != Balls::default()).collect();
+    let mut balls = vec![Balls::default(); len];
+    map.boxes(&entries, &live, &mut balls);
+    let ends = balls.iter().map(|ball| results([ball.centre[0]], [ball.radius[0]], floor));
+    let (lower, upper) = ends.map(|([lower], [upper])| (lower, upper)).unzip();
+    (Intervals { lower, upper }, balls.iter().map(|ball| ball.radius[1]).collect())
 }
 
 /// As [`affine`], for dense layers and convolutions: several boxes side by side.
 fn boxes(op: &Affine, map: &Gather<f64>, batch: usize, x: &Intervals, out: &mut Intervals) {
-    let terms = op.terms();
-    let error = gamma(terms) + 2.0 * op.relative_error();
-    let floor = op.bias_error() * (1.0 + f64::EPSILON) + underflow(terms);
+    let (error, floor) = costs(op);
     let [from, to] = [&x.lower, &out.lower].map(|ends| ends.len() / batch.max(1));
-    let (mut balls, mut results) = (vec![Balls::default(); from], vec![Balls::default(); to]);
+    let (mut balls, mut ends) = (vec![Balls::default(); from], vec![Balls::default(); to]);
     let mut live = vec![false; from];
     for first in (0..batch).step_by(BOXES) {
         let count = BOXES.min(batch - first);
@@ -142,10 +195,13 @@ fn boxes(op: &Affine, map: &Gather<f64>, batch: usize, x: &Intervals, out: &mut 
         let lower: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.lower[row(lane, from)]);
         let upper: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.upper[row(lane, from)]);
         dispatch(Enter { lower, upper, error, balls: &mut balls, live: &mut live });
-        map.boxes(&balls, &live, &mut results);
+        map.boxes(&balls, &live, &mut ends);
+        dispatch(Leave { ends: &mut ends, floor });
         for lane in 0..count {
-            let (lower, upper) = (&mut out.lower[row(lane, to)], &mut out.upper[row(lane, to)]);
-            dispatch(Leave { results: &results, lane, floor, lower, upper });
+            let rows = out.lower[row(lane, to)].iter_mut().zip(&mut out.upper[row(lane, to)]);
+            for (ends, (low, high)) in ends.iter().zip(rows) {
+                (*low, *high) = (ends.centre[lane], ends.radius[lane]);
+            }
         }
     }
 }
@@ -165,22 +221,20 @@ impl Kernel for Enter<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         for (i, (ball, live)) in self.balls.iter_mut().zip(self.live).enumerate() {
+            let (mut lower, mut upper) = ([0.0; BOXES], [0.0; BOXES]);
             for lane in 0..BOXES {
-                (ball.centre[lane], ball.radius[lane]) =
-                    enlarged(self.lower[lane][i], self.upper[lane][i], self.error);
+                (lower[lane], upper[lane]) = (self.lower[lane][i], self.upper[lane][i]);
             }
+            (ball.centre, ball.radius) = enlarged(lower, upper, self.error);
             *live = *ball != Balls::default();
         }
     }
 }
 
-/// Results of one lane to intervals.
+/// Centres and radii of results to lower and upper ends, in their place.
 struct Leave<'a> {
-    results: &'a [Balls],
-    lane: usize,
+    ends: &'a mut [Balls],
     floor: f64,
-    lower: &'a mut [f64],
-    upper: &'a mut [f64],
 }
 
 impl Kernel for Leave<'_> {
@@ -188,9 +242,8 @@ impl Kernel for Leave<'_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let ends = self.lower.iter_mut().zip(self.upper);
-        for (ball, (low, high)) in self.results.iter().zip(ends) {
-            (*low, *high) = result(ball.centre[self.lane], ball.radius[self.lane], self.floor);
+        for ball in self.ends {
+            (ball.centre, ball.radius) = results(ball.centre, ball.radius, self.floor);
         }
     }
 }

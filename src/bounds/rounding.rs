@@ -6,6 +6,8 @@
 //! `n * 2^-1075` where products underflow (Higham, "Accuracy and Stability of
 //! Numerical Algorithms", section 3.1).
 
+use crate::kernels::choose;
+
 /// An upper bound on `2 gamma_{n + 8}`, to be multiplied with `sum |a||b|`: the
 /// factor 2 and the 8 extra terms pay for the roundings made in evaluating the
 /// bound itself.
@@ -30,18 +32,43 @@ pub fn underflow(n: usize) -> f64 {
 #[inline]
 #[must_use]
 pub fn centre_radius(lower: f64, upper: f64) -> (f64, f64) {
-    let centre = 0.5 * lower + 0.5 * upper;
-    if lower.is_nan() || upper.is_nan() {
-        return (f64::NAN, f64::NAN);
+    let ([centre], [radius]) = centres_radii([lower], [upper]);
+    (centre, radius)
+}
+
+/// [`centre_radius`] of intervals side by side: short loops without branches,
+/// which become vector instructions.
+#[inline(always)]
+#[must_use]
+pub fn centres_radii<const N: usize>(lower: [f64; N], upper: [f64; N]) -> ([f64; N], [f64; N]) {
+    let (mut centre, mut radius) = ([0.0; N], [0.0; N]);
+    for i in 0..N {
+        centre[i] = 0.5 * lower[i] + 0.5 * upper[i];
     }
-    if !centre.is_finite() {
-        return (0.0, f64::INFINITY);
+    for i in 0..N {
+        let (left, right) = (centre[i] - lower[i], upper[i] - centre[i]);
+        radius[i] = choose(left > right, left, right);
     }
-    if lower == upper {
-        return (lower, 0.0);
+    for i in 0..N {
+        radius[i] = next_up(radius[i]);
     }
-    let radius = (centre - lower).max(upper - centre);
-    (centre, radius.next_up())
+    for i in 0..N {
+        let point = lower[i] == upper[i];
+        centre[i] = choose(point, lower[i], centre[i]);
+        radius[i] = choose(point, 0.0, radius[i]);
+    }
+    for i in 0..N {
+        let bounded = centre[i].abs() < f64::INFINITY;
+        centre[i] = choose(bounded, centre[i], 0.0);
+        radius[i] = choose(bounded, radius[i], f64::INFINITY);
+    }
+    for i in 0..N {
+        // NaN if either end is; the sum of infinite ends is NaN, too.
+        let defined = (lower[i] == lower[i]) & (upper[i] == upper[i]);
+        centre[i] = choose(defined, centre[i], f64::NAN);
+        radius[i] = choose(defined, radius[i], f64::NAN);
+    }
+    (centre, radius)
 }
 
 /// `[centre - radius, centre + radius]` rounded outward; NaN if either is NaN.
@@ -50,8 +77,81 @@ pub fn centre_radius(lower: f64, upper: f64) -> (f64, f64) {
 #[inline]
 #[must_use]
 pub fn outward(centre: f64, radius: f64) -> (f64, f64) {
-    if centre.is_infinite() && !radius.is_nan() {
-        return (f64::NEG_INFINITY, f64::INFINITY);
+    let ([lower], [upper]) = all_outward([centre], [radius]);
+    (lower, upper)
+}
+
+/// [`outward`] of balls side by side.
+#[inline(always)]
+#[must_use]
+pub fn all_outward<const N: usize>(centre: [f64; N], radius: [f64; N]) -> ([f64; N], [f64; N]) {
+    let (mut below, mut upper) = ([0.0; N], [0.0; N]);
+    for i in 0..N {
+        below[i] = next_up(radius[i] - centre[i]);
     }
-    ((centre - radius).next_down(), (centre + radius).next_up())
+    for i in 0..N {
+        upper[i] = next_up(radius[i] + centre[i]);
+    }
+    for i in 0..N {
+        let (lost, all) = (centre[i].abs() == f64::INFINITY, f64::INFINITY + radius[i]);
+        below[i] = choose(lost, all, below[i]);
+        upper[i] = choose(lost, all, upper[i]);
+    }
+    for x in &mut below {
+        *x = -*x;
+    }
+    (below, upper)
+}
+
+/// [`f64::next_up`] without branches.
+#[inline(always)]
+fn next_up(x: f64) -> f64 {
+    // Away from zero if positive, towards zero if negative.
+    let step = (u64::from(x > 0.0) << 1).wrapping_sub(1);
+    let next = f64::from_bits(x.to_bits().wrapping_add(step));
+    // The last two are NaN and infinity.
+    choose(x == 0.0, f64::from_bits(1), choose(x < f64::INFINITY, next, x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDS: [f64; 17] = [
+        f64::NEG_INFINITY, f64::MIN, -1e200, -1.0, -0.1, -f64::MIN_POSITIVE, -5e-324, -0.0, 0.0, 5e-324,
+        1e-310, 0.3, 1.0, 1.0 + f64::EPSILON, f64::MAX, f64::INFINITY, f64::NAN,
+    ];
+
+    #[test]
+    fn the_next_number_is_that_of_the_standard_library() {
+        for x in ENDS.iter().flat_map(|&x| [x, -x]) {
+            assert_eq!(next_up(x).to_bits(), x.next_up().to_bits(), "{x:e}");
+        }
+    }
+
+    #[test]
+    fn intervals_lie_within_their_balls_and_balls_within_their_intervals() {
+        for (l, u) in ENDS.iter().flat_map(|&l| ENDS.iter().map(move |&u| (l, u))) {
+            let (c, r) = centre_radius(l, u);
+            if l.is_nan() || u.is_nan() {
+                assert!(c.is_nan() && r.is_nan());
+            } else if l <= u {
+                assert!(c.is_finite() && r >= 0.0, "[{l:e}, {u:e}]");
+                let (low, high) = outward(c, r);
+                assert!(low <= l && u <= high, "[{l:e}, {u:e}] in [{low:e}, {high:e}]");
+                // Exactly: both distances, rounded up, are within the radius.
+                let distance = |x: f64| crate::bounds::directed::sub_up(x.max(c), x.min(c));
+                assert!(r.is_infinite() || distance(l) <= r && distance(u) <= r, "[{l:e}, {u:e}]");
+                assert!(r.is_infinite() == (l.is_infinite() || u.is_infinite()) || r > 1e300);
+                assert_eq!(r == 0.0, l == u && l.is_finite(), "[{l:e}, {u:e}]");
+            }
+        }
+        for (centre, radius) in [(f64::INFINITY, 1.0), (f64::NEG_INFINITY, f64::INFINITY), (0.0, f64::INFINITY)] {
+            assert_eq!(outward(centre, radius), (f64::NEG_INFINITY, f64::INFINITY));
+        }
+        for (centre, radius) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, f64::NAN)] {
+            let (low, high) = outward(centre, radius);
+            assert!(low.is_nan() && high.is_nan());
+        }
+    }
 }

@@ -57,7 +57,10 @@ pub struct Panel {
 impl Panel {
     /// Makes it zero, for a value of `len` entries. The cost is that of what was live.
     pub fn reset(&mut self, len: usize) {
-        self.update(|_, _| false);
+        self.update(|_, lane| {
+            *lane = Lane::ZERO;
+            false
+        });
         if self.entries.len() < len {
             self.entries.resize(len, Lane::ZERO);
         }
@@ -156,8 +159,8 @@ impl Panel {
 
 /// Entries of a panel that can be changed all at once.
 pub trait Entries {
-    /// Shows every entry that may be other than zero to `keep`; those for which it returns false become
-    /// zero.
+    /// Shows every entry that may be other than zero to `keep`; those for which it returns false must be
+    /// zero by then.
     fn update(&mut self, keep: impl FnMut(usize, &mut Lane) -> bool);
 }
 
@@ -167,10 +170,7 @@ impl Entries for Panel {
         for (word, live) in self.live.iter_mut().enumerate() {
             for bit in Bits(*live) {
                 let lane = &mut self.entries[word * 64 + bit];
-                if !keep(word * 64 + bit, lane) {
-                    *lane = Lane::ZERO;
-                    *live &= !(1 << bit);
-                }
+                *live &= !(u64::from(!keep(word * 64 + bit, lane)) << bit);
             }
         }
     }
@@ -192,9 +192,6 @@ impl Entries for Block<'_> {
             let entry = self.live[k];
             let lane = &mut self.lanes[entry as usize];
             let live = keep(self.start + entry as usize, lane);
-            if !live {
-                *lane = Lane::ZERO;
-            }
             self.live[kept] = entry;
             kept += usize::from(live);
         }
@@ -216,105 +213,111 @@ impl Iterator for Bits {
     }
 }
 
-/// Where coefficients go: a tap `[start, target]` adds to the entry `target`
-/// with weights from `start` on.
+/// Where the coefficients of a block go: a tap `[start, target]` adds to the entry `target` with weights
+/// from `start` on.
 #[derive(Clone, Debug)]
 pub struct Taps {
     list: Vec<[u32; 2]>,
     /// A bit for each target.
     live: Vec<u64>,
+    /// Above all starts and all targets.
+    reach: [usize; 2],
 }
 
 impl Taps {
     /// From starts and targets.
+    ///
+    /// # Panics
+    /// If two taps have the same target.
     #[must_use]
     pub fn new(list: Vec<[u32; 2]>) -> Self {
-        let end = list.iter().map(|&[_, target]| target as usize + 1).max().unwrap_or(0);
-        let mut live = vec![0; end.div_ceil(64)];
+        let reach = [0, 1].map(|k| list.iter().map(|tap| tap[k] as usize + 1).max().unwrap_or(0));
+        let mut live = vec![0; reach[1].div_ceil(64)];
         for &[_, target] in &list {
-            live[target as usize / 64] |= 1 << (target % 64);
+            let (word, bit) = (target as usize / 64, 1 << (target % 64));
+            assert!(live[word] & bit == 0, "a target for each tap");
+            live[word] |= bit;
         }
-        Self { list, live }
+        Self { list, live, reach }
     }
 }
 
 /// Adds to the entry `shift + target`, for each tap `[start, target]`, the sum over the entries `k` of the
 /// block of `weights[start + k] * y[k]`.
 ///
-/// Sums go in the order of `k`; where the processor has fused multiply-add it is used.
+/// Terms are added in the order of `k`; where the processor has fused multiply-add it is used.
 ///
 /// # Panics
 /// If an index is out of range.
 pub fn accumulate(weights: &[f64], y: &Block, taps: &Taps, shift: usize, grad: &mut Panel) {
-    if y.live.is_empty() {
+    if y.live.is_empty() || taps.list.is_empty() {
         return;
     }
     grad.enliven(&taps.live, shift);
-    dispatch(All { product: Product { weights, y, shift }, taps: &taps.list, grad: &mut grad.entries });
-}
-
-/// What the taps of one call share.
-#[derive(Clone, Copy)]
-struct Product<'a> {
-    weights: &'a [f64],
-    y: &'a Block<'a>,
-    shift: usize,
+    dispatch(Product { weights, y, taps, grad: &mut grad.entries[shift..] });
 }
 
 /// All taps, in groups whose sums stay in registers.
-struct All<'a> {
-    product: Product<'a>,
-    taps: &'a [[u32; 2]],
+struct Product<'a> {
+    weights: &'a [f64],
+    y: &'a Block<'a>,
+    taps: &'a Taps,
     grad: &'a mut [Lane],
 }
 
-impl Kernel for All<'_> {
+impl Kernel for Product<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { product, taps, grad } = self;
-        let (groups, rest) = taps.as_chunks::<6>();
+    fn run<const FUSED: bool>(mut self) {
+        let [start, target] = self.taps.reach;
+        assert!(start + self.y.lanes.len() <= self.weights.len() + 1 && target <= self.grad.len(), "taps stay inside");
+        assert!(self.y.live.iter().all(|&k| (k as usize) < self.y.lanes.len()), "entries of the block");
+        let (groups, rest) = self.taps.list.as_chunks::<6>();
         for group in groups {
-            micro::<6, FUSED>(product, group, grad);
+            self.group::<6, FUSED>(group);
         }
         let (groups, rest) = rest.as_chunks::<4>();
         for group in groups {
-            micro::<4, FUSED>(product, group, grad);
+            self.group::<4, FUSED>(group);
         }
         let (groups, rest) = rest.as_chunks::<2>();
         for group in groups {
-            micro::<2, FUSED>(product, group, grad);
+            self.group::<2, FUSED>(group);
         }
         let (groups, _) = rest.as_chunks::<1>();
         for group in groups {
-            micro::<1, FUSED>(product, group, grad);
+            self.group::<1, FUSED>(group);
         }
     }
 }
 
-#[inline(always)]
-#[expect(unsafe_code, reason = "the entries of a block are checked once for all taps")]
-fn micro<const TAPS: usize, const FUSED: bool>(product: Product, taps: &[[u32; 2]; TAPS], grad: &mut [Lane]) {
-    let Product { weights, y, shift } = product;
-    let mut rows = [&weights[..0]; TAPS];
-    for (row, &[start, _]) in rows.iter_mut().zip(taps) {
-        *row = &weights[start as usize..][..y.lanes.len()];
-    }
-    let mut sums = [[0.0; LANES]; TAPS];
-    for &k in &*y.live {
-        let y = &y.lanes[k as usize];
+impl Product<'_> {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the indices of all taps are checked once")]
+    fn group<const TAPS: usize, const FUSED: bool>(&mut self, taps: &[[u32; 2]; TAPS]) {
+        let mut sums = [[0.0; LANES]; TAPS];
         for i in 0..TAPS {
-            // SAFETY: there are as many weights as lanes, and the lane was just read.
-            let weight = unsafe { *rows[i].get_unchecked(k as usize) };
-            for (sum, y) in sums[i].iter_mut().zip(&y.0) {
-                *sum = if FUSED { weight.mul_add(*y, *sum) } else { *sum + weight * y };
+            // SAFETY: `run` has checked that the greatest target is inside; here and below.
+            sums[i] = unsafe { self.grad.get_unchecked(taps[i][1] as usize) }.0;
+        }
+        for &k in &*self.y.live {
+            // SAFETY: `run` has checked all entries of the block.
+            let y = unsafe { self.y.lanes.get_unchecked(k as usize) };
+            for i in 0..TAPS {
+                // SAFETY: as many weights follow on the greatest start as there are lanes, as `run` has
+                // checked, and `k` is below that.
+                let weight = unsafe { *self.weights.get_unchecked(taps[i][0] as usize + k as usize) };
+                for (sum, y) in sums[i].iter_mut().zip(&y.0) {
+                    *sum = if FUSED { weight.mul_add(*y, *sum) } else { *sum + weight * y };
+                }
             }
         }
-    }
-    for ([_, target], sum) in taps.iter().zip(&sums) {
-        let entry = &mut grad[shift + *target as usize];
-        entry.0.iter_mut().zip(sum).for_each(|(entry, sum)| *entry += sum);
+        // Targets differ, so nothing was added to them since they were read.
+        for i in 0..TAPS {
+            // SAFETY: as above.
+            unsafe { self.grad.get_unchecked_mut(taps[i][1] as usize) }.0 = sums[i];
+        }
     }
 }
 
@@ -332,11 +335,12 @@ mod tests {
         fn products_follow_the_definition(
             size in 1_usize..90,
             live in prop::collection::vec(0_usize..200, 0..60),
-            taps in prop::collection::vec([0_u32..30, 0_u32..100], 0..30),
+            targets in prop::collection::btree_map(0_u32..100, 0_u32..30, 0..30),
             numbers in prop::collection::vec(number(), 120 + LANES),
             shift in 0_usize..70,
         ) {
             // Integers: every order of summing gives the same.
+            let taps: Vec<[u32; 2]> = targets.into_iter().rev().map(|(target, start)| [start, target]).collect();
             let whole = 200_usize.next_multiple_of(size);
             let (weights, lanes) = numbers.split_at(120);
             let mut y = Panel::default();
@@ -363,8 +367,10 @@ mod tests {
                     shown.push(number);
                     assert_eq!(block.start, number * size);
                     let mut portable = grad.clone();
-                    let product = Product { weights, y: block, shift };
-                    All { product, taps: &taps.list, grad: &mut portable.entries }.run::<false>();
+                    let rest = &mut portable.entries[shift..];
+                    if !block.live.is_empty() {
+                        Product { weights, y: block, taps: &taps, grad: rest }.run::<false>();
+                    }
                     accumulate(weights, block, &taps, shift, &mut grad);
                     assert_eq!(portable.entries, grad.entries);
                 });
@@ -395,7 +401,7 @@ mod tests {
             panel.drain(size, &mut Vec::new(), |_, block| {
                 block.update(|entry, lane| {
                     seen.push((entry, lane.0[0]));
-                    lane.0[0] += 1.0;
+                    lane.0[0] = if entry % 3 > 0 { lane.0[0] + 1.0 } else { 0.0 };
                     entry % 3 > 0
                 });
                 left.extend(block.live.iter().map(|&k| block.start + k as usize));
@@ -420,7 +426,10 @@ mod tests {
             for &(entry, x) in &steps {
                 panel.entry(entry).0[entry % LANES] += x;
             }
-            panel.update(|entry, lane| entry % 3 > 0 && !lane.is_zero());
+            panel.update(|entry, lane| {
+                *lane = if entry % 3 > 0 { *lane } else { Lane::ZERO };
+                !lane.is_zero()
+            });
             for entry in 0..200 {
                 let sum: f64 = steps.iter().filter(|s| s.0 == entry).map(|s| s.1).sum();
                 let kept = entry % 3 > 0 && sum != 0.0;

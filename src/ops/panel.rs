@@ -330,31 +330,71 @@ mod tests {
         }
     }
 
+    /// Plain, or the channels that a convolution reads side by side, or any other arrangement.
+    fn order(op: &Affine, len: usize, choice: usize) -> Order {
+        match (choice, op) {
+            (0..4, _) => Order::PLAIN,
+            (4..8, Affine::Conv(op)) if op.transposed => {
+                Order { channels: op.channels[1], pixels: op.window.positions() }
+            }
+            (4..8, Affine::Conv(op)) => Order { channels: op.channels[0], pixels: op.window.pixels() },
+            _ => {
+                let divisors: Vec<usize> = (1..=len.max(1)).filter(|d| len.is_multiple_of(*d)).collect();
+                let channels = divisors[choice % divisors.len()];
+                Order { channels, pixels: (len / channels).max(1) }
+            }
+        }
+    }
+
+    #[test]
+    fn places_and_entries_are_each_others_reverse() {
+        let order = Order { channels: 3, pixels: 4 };
+        assert_eq!(order.entries(24).take(7).collect::<Vec<_>>(), [0, 4, 8, 1, 5, 9, 2]);
+        for order in [order, Order::PLAIN, Order { channels: 24, pixels: 1 }] {
+            for (place, entry) in order.entries(24).enumerate() {
+                assert_eq!((order.place(entry), order.entry(place)), (place, entry));
+            }
+        }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
+        #![proptest_config(ProptestConfig::with_cases(600))]
         #[test]
         fn panels_go_back_as_single_functions_do(
             op in prop_oneof![conv(), other()],
             seed in 0_usize..100,
             sparsity in 1_usize..5,
             images in 1_usize..3,
+            orders in 0_usize..12,
         ) {
             let (inputs, outputs) = lens(&op, images);
             // Integers, so that the order of sums does not matter.
             let rows: Vec<Vec<f64>> = (0..LANES).map(|lane| integers(outputs, seed + lane)).collect();
+            let from: Vec<Order> = inputs.iter().map(|&len| order(&op, len, orders)).collect();
+            let to = from[0].after(Some(&op));
             let mut y = Panel::default();
             y.reset(outputs);
             for i in (0..outputs).filter(|i| (i + seed) % sparsity == 0) {
-                rows.iter().zip(&mut y.entry(i).0).for_each(|(row, lane)| *lane = row[i]);
+                rows.iter().zip(&mut y.entry(to.place(i)).0).for_each(|(row, lane)| *lane = row[i]);
             }
             let mut grads = vec![Panel::default(); inputs.len()];
             grads.iter_mut().zip(&inputs).for_each(|(grad, &len)| grad.reset(len));
-            let adjoint = PanelAdjoint::new(&op, outputs);
+            let adjoint = PanelAdjoint::new(&op, &from, outputs);
             let mut scratch = Scratch::default();
             adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |_| ());
-            adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |_| ());
+            // Each entry is shown once before it is used.
+            let mut shown = vec![0; outputs];
+            adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |block| {
+                block.update(|place, lane| {
+                    shown[to.entry(place)] += 1;
+                    lane.0.iter_mut().for_each(|x| *x *= 2.0);
+                    !lane.is_zero()
+                });
+            });
+            let expected: Vec<usize> = (0..outputs).map(|i| usize::from((i + seed) % sparsity == 0)).collect();
+            prop_assert_eq!(shown, expected);
             for lane in 0..LANES {
-                let row: Vec<f64> = (0..outputs).map(|i| 2.0 * y.get(i).0[lane]).collect();
+                let row: Vec<f64> = (0..outputs).map(|i| 3.0 * y.get(to.place(i)).0[lane]).collect();
                 let mut expected: Vec<Vec<f64>> = inputs.iter().map(|&len| vec![0.0; len]).collect();
                 let mut below: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
                 op.adjoint(Weights::exact, 1, &row, &mut below, &mut Vec::new());
@@ -362,8 +402,9 @@ mod tests {
                 let mut slices: Vec<&mut [f64]> = alone.iter_mut().map(Vec::as_mut_slice).collect();
                 adjoint.add_rows(1, &row, &mut slices, &mut scratch);
                 prop_assert_eq!(&alone, &expected);
-                for (grad, expected) in grads.iter().zip(&expected) {
-                    let found: Vec<f64> = (0..expected.len()).map(|i| grad.get(i).0[lane]).collect();
+                for ((grad, expected), order) in grads.iter().zip(&expected).zip(&from) {
+                    let found: Vec<f64> =
+                        (0..expected.len()).map(|i| grad.get(order.place(i)).0[lane]).collect();
                     prop_assert_eq!(&found, expected);
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::Relaxed;
 use super::slopes::{self, Slopes};
-use super::step::{Kind, Step, magnitudes};
+use super::step::{Kind, Step};
 use crate::bounds::rounding::gamma;
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
@@ -66,8 +66,8 @@ impl Relaxed<'_> {
                 self.through(index, a, &mut pass, slopes.as_deref(), memory);
             }
         }
-        let a = pass.pending[0].take();
-        let bounds = self.concretise(&pass, a.as_ref());
+        let mut a = pass.pending[0].take();
+        let bounds = self.concretise(&pass, a.as_mut());
         match (slopes, a) {
             (Some(slopes), a) => slopes.input = a,
             (None, a) => memory.free.extend(a),
@@ -178,7 +178,7 @@ impl Relaxed<'_> {
             pass.pending[v] = Some(part);
             return;
         };
-        let sizes = magnitudes(&self.values[v]);
+        let sizes = self.values[v].magnitudes();
         let order = self.plan.orders[v];
         let mut cost = Lane::ZERO;
         for i in part.live() {
@@ -192,16 +192,16 @@ impl Relaxed<'_> {
     }
 
     /// The least values over the input set.
-    fn concretise(&self, pass: &Pass, a: Option<&Panel>) -> Lane {
+    fn concretise(&self, pass: &Pass, mut a: Option<&mut Panel>) -> Lane {
         let n = self.sides.len();
         let total =
             self.graph.nodes.iter().map(|node| node.shape.iter().product::<usize>()).sum::<usize>() + n;
         let reach = |a| dispatch(Reach { a, sides: &self.sides });
-        let (centre, radius) = a.map_or((Lane::ZERO, Lane::ZERO), reach);
+        let (centre, radius) = a.as_deref_mut().map_or((Lane::ZERO, Lane::ZERO), reach);
         Lane(std::array::from_fn(|lane| {
             let (constant, error, centre) = (pass.constant.0[lane], pass.error.0[lane], centre.0[lane]);
             let mut least = centre - radius.0[lane] * (1.0 + gamma(n));
-            if let (Some((ball, x)), Some(a)) = (&self.ball, a) {
+            if let (Some((ball, x)), Some(a)) = (&self.ball, &a) {
                 let row: Vec<f64> = (0..n).map(|i| a.get(i).0[lane]).collect();
                 least = least.max(in_ball(&row, ball, x));
             }
@@ -269,7 +269,7 @@ impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel 
 
 /// The values at the centre of the input set, and how far they reach to either side.
 struct Reach<'a> {
-    a: &'a Panel,
+    a: &'a mut Panel,
     sides: &'a [[f64; 2]],
 }
 
@@ -279,13 +279,14 @@ impl Kernel for Reach<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> (Lane, Lane) {
         let (mut centre, mut radius) = (Lane::ZERO, Lane::ZERO);
-        for i in self.a.live() {
-            let ([c, r], a) = (self.sides[i], &self.a.get(i).0);
-            for lane in 0..LANES {
-                centre.0[lane] += a[lane] * c;
-                radius.0[lane] += a[lane].abs() * r;
+        self.a.update(|i, a| {
+            let [c, r] = self.sides[i];
+            for (lane, a) in a.0.iter().enumerate() {
+                centre.0[lane] += a * c;
+                radius.0[lane] += a.abs() * r;
             }
-        }
+            true
+        });
         (centre, radius)
     }
 }

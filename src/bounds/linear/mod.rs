@@ -31,7 +31,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::interval::node_bounds;
+use super::interval::node_bounds_and_sizes;
 use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, Node, ValueId};
@@ -152,12 +152,13 @@ impl<'a> Relaxed<'a> {
         let mut relaxed = Self { graph, plan, values: vec![input], steps: Vec::new(), sides, ball };
         let mut scratch = Vec::new();
         for index in 0..graph.nodes.len() {
-            let mut step = Step::new(graph, index, &relaxed.values, &plan.orders, choices);
+            let (bounds, sums) = node_bounds_and_sizes(graph, index, &relaxed.values, &mut scratch);
+            let mut step = Step::new(graph, index, &relaxed.values, &plan.orders, &sums, choices);
             if let Some(producer) = graph.nodes[index].inputs[0].checked_sub(1).filter(|&p| plan.folded[p]) {
                 step.fold(&relaxed.steps[producer]);
             }
             relaxed.steps.push(step);
-            relaxed.values.push(node_bounds(graph, index, 1, &relaxed.values, &mut scratch));
+            relaxed.values.push(bounds);
             let exact = relaxed.plan.exact[index + 1] && relaxed.ball.is_none();
             if tighten && !exact && !relaxed.plan.readers[index + 1].is_empty() {
                 relaxed.tighten(index + 1);

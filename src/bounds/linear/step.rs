@@ -4,7 +4,7 @@
 use crate::bounds::rounding::{gamma, underflow};
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
-use crate::ops::{Hint, Line, Lines, Op, Order, Weights};
+use crate::ops::{Hint, Line, Lines, Op, Order};
 
 /// A linear function of a node's result has coefficients `a`. Going backward
 /// it becomes one of the node's inputs. The new coefficients and constants are
@@ -40,38 +40,32 @@ pub(super) struct Plane {
     pub(super) offset: f64,
 }
 
-/// The greatest absolute value in each interval.
-pub(super) fn magnitudes(values: &Intervals) -> Vec<f64> {
-    values.lower.iter().zip(&values.upper).map(|(l, u)| l.abs().max(u.abs())).collect()
-}
-
 impl Step {
     /// Node `index`, whose inputs have these bounds. With `choices` also the
     /// lines at both ends of what elementwise functions allow. Entries stand
-    /// in the `orders` of their values.
+    /// in the `orders` of their values. An affine node, `A x + b`, needs `sums`,
+    /// `|A|` times the greatest `|x|`.
     pub(super) fn new(
         graph: &Graph,
         index: usize,
         values: &[Intervals],
         orders: &[Order],
+        sums: &[f64],
         choices: bool,
     ) -> Self {
         let node = &graph.nodes[index];
         let len = graph.len(index + 1);
         let entries = orders[index + 1].entries(len);
-        let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| magnitudes(&values[v])).collect();
+        let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| values[v].magnitudes()).collect();
         let total: f64 = sizes.iter().flatten().sum();
         match &node.op {
             Op::Affine(op) => {
-                let sizes: Vec<&[f64]> = sizes.iter().map(Vec::as_slice).collect();
-                let mut charge = vec![0.0; len];
-                op.linear(Weights::absolute, 1, &sizes, &mut charge, &mut Vec::new());
                 let terms = op.adjoint_terms();
                 let error = (gamma(terms) + 2.0 * op.relative_error()) * (1.0 + gamma(op.terms()));
                 let bias_error = op.bias_error() * (1.0 + f64::EPSILON);
                 let offset: Vec<f64> = op.bias().map_or(Vec::new(), |b| entries.clone().map(|i| b.at(i)).collect());
                 let biases = offset.iter().copied().chain(std::iter::repeat(0.0));
-                let of = |(i, bias): (usize, f64)| error * charge[i] + gamma(len) * bias.abs() + bias_error;
+                let of = |(i, bias): (usize, f64)| error * sums[i] + gamma(len) * bias.abs() + bias_error;
                 let charge: Vec<f64> = entries.zip(biases).map(of).collect();
                 let floor = underflow(terms) * (1.0 + total);
                 let finite = all_finite(offset.iter().chain(&charge));
