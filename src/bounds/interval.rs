@@ -1,7 +1,7 @@
 //! Interval bound propagation (IBP): a box for every value of the network, one
 //! rule per kind of operator.
 
-use super::rounding::{all_outward, centres_radii, gamma, underflow};
+use super::rounding::{centres_radii, gamma, outward, underflow};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{BOXES, Balls, Gather, Kernel, choose, dispatch};
 use crate::ops::{Affine, Op, Weights};
@@ -153,7 +153,7 @@ fn results<const N: usize>(centre: [f64; N], mut radius: [f64; N], floor: f64) -
     for i in 0..N {
         radius[i] += f64::EPSILON * centre[i].abs() + floor;
     }
-    all_outward(centre, radius)
+    outward(centre, radius)
 }
 
 /// What rounding and uncertain coefficients cost a radius: relative to the inputs, and absolute.
@@ -168,7 +168,9 @@ fn box_and_sizes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize) -> (
     let entries: Vec<Balls> = (x.lower.iter().zip(&x.upper).zip(x.magnitudes()))
         .map(|((&lower, &upper), size)| {
             let ([centre], [radius]) = enlarged([lower], [upper], error);
-            Balls { centre: [centre, 0.0, 0.0, 0.0], radius: [radius, size, 0.0, 0.0] }
+            let mut ball = Balls::default();
+            (ball.centre[0], ball.radius[0], ball.radius[1]) = (centre, radius, size);
+            ball
         })
         .collect();
     let live: Vec<bool> = entries.iter().map(|ball| *ball != Balls::default()).collect();

@@ -63,28 +63,19 @@ pub fn centres_radii<const N: usize>(lower: [f64; N], upper: [f64; N]) -> ([f64;
         radius[i] = choose(bounded, radius[i], f64::INFINITY);
     }
     for i in 0..N {
-        // NaN if either end is; the sum of infinite ends is NaN, too.
-        let defined = (lower[i] == lower[i]) & (upper[i] == upper[i]);
-        centre[i] = choose(defined, centre[i], f64::NAN);
-        radius[i] = choose(defined, radius[i], f64::NAN);
+        let undefined = |x: f64| choose(lower[i].is_nan(), f64::NAN, choose(upper[i].is_nan(), f64::NAN, x));
+        centre[i] = undefined(centre[i]);
+        radius[i] = undefined(radius[i]);
     }
     (centre, radius)
 }
 
-/// `[centre - radius, centre + radius]` rounded outward; NaN if either is NaN.
-/// All of the real line for an infinite centre: a sum that overflowed before
-/// its last terms were added has lost them.
-#[inline]
-#[must_use]
-pub fn outward(centre: f64, radius: f64) -> (f64, f64) {
-    let ([lower], [upper]) = all_outward([centre], [radius]);
-    (lower, upper)
-}
-
-/// [`outward`] of balls side by side.
+/// `[centre - radius, centre + radius]` rounded outward, for balls side by
+/// side; NaN if either is NaN. All of the real line for an infinite centre: a
+/// sum that overflowed before its last terms were added has lost them.
 #[inline(always)]
 #[must_use]
-pub fn all_outward<const N: usize>(centre: [f64; N], radius: [f64; N]) -> ([f64; N], [f64; N]) {
+pub fn outward<const N: usize>(centre: [f64; N], radius: [f64; N]) -> ([f64; N], [f64; N]) {
     let (mut below, mut upper) = ([0.0; N], [0.0; N]);
     for i in 0..N {
         below[i] = next_up(radius[i] - centre[i]);
@@ -118,8 +109,23 @@ mod tests {
     use super::*;
 
     const ENDS: [f64; 17] = [
-        f64::NEG_INFINITY, f64::MIN, -1e200, -1.0, -0.1, -f64::MIN_POSITIVE, -5e-324, -0.0, 0.0, 5e-324,
-        1e-310, 0.3, 1.0, 1.0 + f64::EPSILON, f64::MAX, f64::INFINITY, f64::NAN,
+        f64::NEG_INFINITY,
+        f64::MIN,
+        -1e200,
+        -1.0,
+        -0.1,
+        -f64::MIN_POSITIVE,
+        -5e-324,
+        -0.0,
+        0.0,
+        5e-324,
+        1e-310,
+        0.3,
+        1.0,
+        1.0 + f64::EPSILON,
+        f64::MAX,
+        f64::INFINITY,
+        f64::NAN,
     ];
 
     #[test]
@@ -137,7 +143,7 @@ mod tests {
                 assert!(c.is_nan() && r.is_nan());
             } else if l <= u {
                 assert!(c.is_finite() && r >= 0.0, "[{l:e}, {u:e}]");
-                let (low, high) = outward(c, r);
+                let ([low], [high]) = outward([c], [r]);
                 assert!(low <= l && u <= high, "[{l:e}, {u:e}] in [{low:e}, {high:e}]");
                 // Exactly: both distances, rounded up, are within the radius.
                 let distance = |x: f64| crate::bounds::directed::sub_up(x.max(c), x.min(c));
@@ -146,11 +152,13 @@ mod tests {
                 assert_eq!(r == 0.0, l == u && l.is_finite(), "[{l:e}, {u:e}]");
             }
         }
-        for (centre, radius) in [(f64::INFINITY, 1.0), (f64::NEG_INFINITY, f64::INFINITY), (0.0, f64::INFINITY)] {
-            assert_eq!(outward(centre, radius), (f64::NEG_INFINITY, f64::INFINITY));
+        for (centre, radius) in
+            [(f64::INFINITY, 1.0), (f64::NEG_INFINITY, f64::INFINITY), (0.0, f64::INFINITY)]
+        {
+            assert_eq!(outward([centre], [radius]), ([f64::NEG_INFINITY], [f64::INFINITY]));
         }
         for (centre, radius) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, f64::NAN)] {
-            let (low, high) = outward(centre, radius);
+            let ([low], [high]) = outward([centre], [radius]);
             assert!(low.is_nan() && high.is_nan());
         }
     }

@@ -11,7 +11,7 @@
 //!
 //! # Samples side by side
 //! The first choice is what fills a vector. Here it is never a row of an image, but the same entry of 16
-//! samples (or of 4 boxes, or the coefficients of 8 linear functions on it): one weight then meets whole
+//! samples (or of 8 boxes, or the coefficients of 8 linear functions on it): one weight then meets whole
 //! vectors, no shape is too small or too odd, and nothing is unrolled or padded. Sums stay in registers:
 //! six outputs of 16 samples fill twelve of the sixteen, and each weight and each vector that is loaded is
 //! used twice or six times.
@@ -31,6 +31,7 @@
 //! Each kernel is held to a plain reference by a property test in its own file.
 
 mod aligned;
+mod boxes;
 mod dispatch;
 mod gather;
 mod im2col;
@@ -39,8 +40,9 @@ mod panel;
 mod winograd;
 
 pub use aligned::Aligned;
+pub use boxes::{BOXES, Balls};
 pub use dispatch::{Kernel, dispatch};
-pub use gather::{BOXES, Balls, Finish, Gather, Layout, NARROW, WIDE, one_by_one, side_by_side};
+pub use gather::{Finish, Gather, Layout, NARROW, WIDE, one_by_one, side_by_side};
 pub use im2col::{Neighbours, Part, Window2d};
 pub use matmul::{Matrix, matmul};
 pub use panel::{Block, Entries, LANES, Lane, Panel, Taps, accumulate, choose};
@@ -52,6 +54,12 @@ use std::ops::AddAssign;
 
 /// `f32` for inference, `f64` for bounds.
 pub trait Scalar: num_traits::Float + AddAssign + Sum + Debug + Default + Send + Sync + 'static {
+    /// Outputs that a [`Gather`] sums at once, a multiple of three.
+    #[doc(hidden)]
+    const OUTPUTS: usize;
+    /// Whether its kernels need absolute values of weights.
+    #[doc(hidden)]
+    const SIZES: bool;
     /// The nearest value of this type.
     fn of(x: f64) -> Self;
     /// The same value in `f64` (exact).
@@ -71,6 +79,8 @@ pub fn is_zero<T: Scalar>(entries: &[T]) -> bool {
 }
 
 impl Scalar for f32 {
+    const OUTPUTS: usize = 6;
+    const SIZES: bool = false;
     fn of(x: f64) -> Self {
         x as Self
     }
@@ -83,6 +93,8 @@ impl Scalar for f32 {
 }
 
 impl Scalar for f64 {
+    const OUTPUTS: usize = 3;
+    const SIZES: bool = true;
     fn of(x: f64) -> Self {
         x
     }

@@ -154,7 +154,6 @@ impl Panel {
             }
         }
     }
-
 }
 
 /// Entries of a panel that can be changed all at once.
@@ -271,7 +270,10 @@ impl Kernel for Product<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(mut self) {
         let [start, target] = self.taps.reach;
-        assert!(start + self.y.lanes.len() <= self.weights.len() + 1 && target <= self.grad.len(), "taps stay inside");
+        assert!(
+            start + self.y.lanes.len() <= self.weights.len() + 1 && target <= self.grad.len(),
+            "taps stay inside"
+        );
         assert!(self.y.live.iter().all(|&k| (k as usize) < self.y.lanes.len()), "entries of the block");
         let (groups, rest) = self.taps.list.as_chunks::<6>();
         for group in groups {

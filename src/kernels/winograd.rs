@@ -60,7 +60,7 @@ impl Winograd {
         };
         let mut weights = Vec::new();
         for first in (0..outputs).step_by(OUTPUTS) {
-            let block = first..first + width(first, outputs);
+            let block = first..first + width::<f32>(first, outputs);
             for (point, input) in (0..POINTS).flat_map(|p| (0..inputs).map(move |i| (p, i))) {
                 let of = |o: usize| if o < outputs { transformed(o, input, point) } else { 0.0 };
                 weights.extend(block.clone().map(of));
@@ -122,7 +122,7 @@ impl<const LANES: usize> Kernel for Apply<'_, LANES> {
                 self.read::<FUSED>([y, x]);
                 let mut weights = &map.weights[..];
                 for first in (0..map.channels[1]).step_by(OUTPUTS) {
-                    let width = width(first, map.channels[1]);
+                    let width = width::<f32>(first, map.channels[1]);
                     let (block, rest) = weights.split_at(POINTS * map.channels[0] * width);
                     weights = rest;
                     match width {

@@ -115,7 +115,13 @@ impl<'a> PanelAdjoint<'a> {
     ///
     /// # Panics
     /// If the panels do not have the lengths of the map's inputs and output.
-    pub fn add_to(&self, y: &mut Panel, grads: &mut [Panel], scratch: &mut Scratch, mut f: impl FnMut(&mut Block)) {
+    pub fn add_to(
+        &self,
+        y: &mut Panel,
+        grads: &mut [Panel],
+        scratch: &mut Scratch,
+        mut f: impl FnMut(&mut Block),
+    ) {
         if let Some(blocks) = &self.blocks {
             return y.drain(blocks.size, &mut scratch.live, |number, y| {
                 f(y);
@@ -178,7 +184,8 @@ impl PanelAdjoint<'_> {
         for first in (0..rows).step_by(LANES) {
             let count = LANES.min(rows - first);
             above.reset(len);
-            above.fill(self.to.entries(len), |lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
+            above
+                .fill(self.to.entries(len), |lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
             below.iter_mut().zip(&lens).for_each(|(panel, &len)| panel.reset(len));
             self.add_to(&mut above, &mut below[..grads.len()], scratch, |_| ());
             for (((grad, panel), order), &len) in grads.iter_mut().zip(&below).zip(&self.from).zip(&lens) {
@@ -234,7 +241,8 @@ impl<'a> Blocks<'a> {
         }
         let images = len / (op.channels[above] * ends[above]).max(1);
         let mut all = Vec::with_capacity(images * op.groups * located.len());
-        for (image, &[class, first]) in (0..images).flat_map(|image| located.iter().map(move |l| (image, l))) {
+        for (image, &[class, first]) in (0..images).flat_map(|image| located.iter().map(move |l| (image, l)))
+        {
             for group in 0..op.groups {
                 let first = (image * op.groups + group) * others * ends[1 - above] + first;
                 let weights = (group * kernel * others * size) as u32;

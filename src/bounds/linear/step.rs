@@ -63,7 +63,8 @@ impl Step {
                 let terms = op.adjoint_terms();
                 let error = (gamma(terms) + 2.0 * op.relative_error()) * (1.0 + gamma(op.terms()));
                 let bias_error = op.bias_error() * (1.0 + f64::EPSILON);
-                let offset: Vec<f64> = op.bias().map_or(Vec::new(), |b| entries.clone().map(|i| b.at(i)).collect());
+                let offset: Vec<f64> =
+                    op.bias().map_or(Vec::new(), |b| entries.clone().map(|i| b.at(i)).collect());
                 let biases = offset.iter().copied().chain(std::iter::repeat(0.0));
                 let of = |(i, bias): (usize, f64)| error * sums[i] + gamma(len) * bias.abs() + bias_error;
                 let charge: Vec<f64> = entries.zip(biases).map(of).collect();
@@ -114,7 +115,11 @@ impl Step {
                 let mut uses: Vec<Vec<usize>> = sizes.iter().map(|s| vec![0; s.len()]).collect();
                 op.planes(&bounds, |_, lower, upper| {
                     let pair = [lower, upper].map(|plane| Plane {
-                        terms: plane.terms.iter().map(|t| (t.input, place(t.input, t.entry), t.coefficient)).collect(),
+                        terms: plane
+                            .terms
+                            .iter()
+                            .map(|t| (t.input, place(t.input, t.entry), t.coefficient))
+                            .collect(),
                         offset: plane.offset,
                     });
                     for &(input, entry, _) in pair.iter().flat_map(|p| &p.terms) {
