@@ -49,8 +49,8 @@ pub fn centres_radii<const N: usize>(lower: [f64; N], upper: [f64; N]) -> ([f64;
         let (left, right) = (centre[i] - lower[i], upper[i] - centre[i]);
         radius[i] = choose(left > right, left, right);
     }
-    for i in 0..N {
-        radius[i] = next_up(radius[i]);
+    for radius in &mut radius {
+        *radius = next_up(*radius);
     }
     for i in 0..N {
         let point = lower[i] == upper[i];

@@ -100,7 +100,9 @@ impl Kernel for Boxes<'_> {
             for o in 0..map.outputs {
                 let bias = map.bias[place.bias as usize + o];
                 let centre = &mut self.out[place.target as usize + o * map.stride].centre;
-                centre.iter_mut().for_each(|centre| *centre += bias);
+                for centre in centre {
+                    *centre += bias;
+                }
             }
         }
     }

@@ -126,16 +126,12 @@ impl Panel {
     /// Sets every entry from rows of coefficients, one for each function; functions without a row are
     /// zero. The entry comes from the place of the rows that `places` gives. Entries become live unless
     /// they are zero.
-    pub fn fill<'a>(
-        &mut self,
-        places: impl Iterator<Item = usize>,
-        row: impl Fn(usize) -> Option<&'a [f64]>,
-    ) {
+    pub fn fill<'a>(&mut self, places: &[u32], row: impl Fn(usize) -> Option<&'a [f64]>) {
         let zeros = vec![0.0; row(0).map_or(0, <[f64]>::len)];
         let rows: [&[f64]; LANES] = std::array::from_fn(|lane| row(lane).unwrap_or(&zeros));
-        for (entry, place) in places.enumerate() {
+        for (entry, &place) in places.iter().enumerate() {
             let mut lane = Lane::ZERO;
-            lane.0.iter_mut().zip(&rows).for_each(|(x, row)| *x = row[place]);
+            lane.0.iter_mut().zip(&rows).for_each(|(x, row)| *x = row[place as usize]);
             if !lane.is_zero() {
                 *self.entry(entry) = lane;
             }
@@ -398,7 +394,9 @@ mod tests {
         ) {
             let mut panel = Panel::default();
             panel.reset(200_usize.next_multiple_of(size));
-            live.iter().for_each(|&entry| panel.entry(entry).0[0] = entry as f64 + 1.0);
+            for &entry in &live {
+                panel.entry(entry).0[0] = entry as f64 + 1.0;
+            }
             let (mut seen, mut left) = (Vec::new(), Vec::new());
             panel.drain(size, &mut Vec::new(), |_, block| {
                 block.update(|entry, lane| {

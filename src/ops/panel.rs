@@ -57,11 +57,10 @@ impl Order {
 /// `A^T` of an affine map, arranged once for many panels.
 pub struct PanelAdjoint<'a> {
     op: &'a Affine,
-    /// Orders of the inputs and of the output.
+    /// Orders of the inputs.
     from: Vec<Order>,
-    to: Order,
-    /// Entries of the output.
-    len: usize,
+    /// The entries of the output in the order of their places.
+    entries: Vec<u32>,
     blocks: Option<Blocks<'a>>,
 }
 
@@ -105,7 +104,9 @@ impl<'a> PanelAdjoint<'a> {
             Affine::Conv(conv) => Some(Blocks::conv(conv, from[0], len)),
             _ => None,
         };
-        Self { op, from: from.to_vec(), to: from[0].after(Some(op)), len, blocks }
+        let to = from[0].after(Some(op));
+        let entries = to.entries(len).map(|entry| entry as u32).collect();
+        Self { op, from: from.to_vec(), entries, blocks }
     }
 
     /// `grads[i] += A_i^T f(y)` for every input `i`, where `A = [A_0 A_1 ...]`, with at most
@@ -130,7 +131,7 @@ impl<'a> PanelAdjoint<'a> {
                 accumulate(weights, y, taps, shift as usize, &mut grads[0]);
             });
         }
-        y.drain(self.len, &mut scratch.live, |_, y| {
+        y.drain(self.entries.len(), &mut scratch.live, |_, y| {
             f(y);
             y.update(|place, y| {
                 self.add_entry(place, y, grads);
@@ -141,7 +142,7 @@ impl<'a> PanelAdjoint<'a> {
 
     /// The part of [`PanelAdjoint::add_to`] of one entry, for maps that have few terms for each.
     fn add_entry(&self, place: usize, y: &Lane, grads: &mut [Panel]) {
-        let output = self.to.entry(place);
+        let output = self.entries[place] as usize;
         let mut scaled = |input: usize, entry: usize, factor: f64| {
             let sum = grads[input].entry(self.from[input].place(entry));
             sum.0.iter_mut().zip(&y.0).for_each(|(sum, y)| *sum += factor * y);
@@ -184,14 +185,14 @@ impl PanelAdjoint<'_> {
         for first in (0..rows).step_by(LANES) {
             let count = LANES.min(rows - first);
             above.reset(len);
-            above
-                .fill(self.to.entries(len), |lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
+            above.fill(&self.entries, |lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
             below.iter_mut().zip(&lens).for_each(|(panel, &len)| panel.reset(len));
             self.add_to(&mut above, &mut below[..grads.len()], scratch, |_| ());
             for (((grad, panel), order), &len) in grads.iter_mut().zip(&below).zip(&self.from).zip(&lens) {
                 for place in panel.live() {
+                    let entry = if *order == Order::PLAIN { place } else { order.entry(place) };
                     for (lane, part) in panel.get(place).0[..count].iter().enumerate() {
-                        grad[(first + lane) * len + order.entry(place)] += part;
+                        grad[(first + lane) * len + entry] += part;
                     }
                 }
             }
@@ -207,9 +208,9 @@ impl<'a> Blocks<'a> {
         // Rows of a value in its own order differ by a shift.
         let plain = from == Order::PLAIN;
         let classes = (0..if plain { op.rows.min(1) } else { op.rows }).map(row).collect();
-        let source = |row| match plain {
-            true => Source { class: 0, weights: 0, shift: (row * op.inputs) as u32 },
-            false => Source { class: row as u32, weights: 0, shift: 0 },
+        let source = |row| {
+            let [class, shift] = if plain { [0, row * op.inputs] } else { [row, 0] };
+            Source { class: class as u32, weights: 0, shift: shift as u32 }
         };
         let all = (0..op.rows).map(source).collect();
         Self { weights: Cow::Borrowed(op.weight.exact()), size: op.outputs, classes, all }

@@ -309,11 +309,8 @@ impl Job {
         let bounds: Vec<(Option<Method>, Option<MarginBounds>)> =
             self.methods.iter().map(|&m| (m, m.map(|m| MarginBounds::new(&self.inputs.graph, m)))).collect();
         let bar = output::progress(self.inputs.labels.len(), &self.inputs.name);
-        // Inputs between two looks at Ctrl-C and two writes of results.
         let quick = self.attack.is_none() && self.methods.iter().all(|&m| m == Some(Method::Ibp));
-        let block = if quick { 64 } else { 4 };
-        for start in (0..self.inputs.labels.len()).step_by(block) {
-            let rows = start..(start + block).min(self.inputs.labels.len());
+        for rows in output::blocks(self.inputs.labels.len(), if quick { 64 } else { 4 }) {
             let mut predicted = None;
             for eps in &self.eps {
                 let mut attacked = None;
@@ -326,8 +323,8 @@ impl Job {
                     if output::interrupted() {
                         return Err(Failure::interrupted(args.out.as_deref()));
                     }
-                    let begin = Instant::now();
                     let predicted = predicted.get_or_insert_with(|| self.predict(rows.clone()));
+                    let begin = Instant::now();
                     let mut margins = None;
                     // Also refuses inputs outside --clip for an attack alone.
                     let sets = self.sets(rows.clone(), eps.upper())?;

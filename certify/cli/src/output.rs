@@ -1,9 +1,10 @@
 //! What goes to stdout and stderr, and how the command ends.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -113,6 +114,36 @@ pub(crate) fn progress(total: usize, what: &str) -> ProgressBar {
         .with_message(what.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Ranges of inputs between two looks at Ctrl-C and two writes of results. They grow while one takes less
+/// than a twentieth of a second, so that threads rarely wait for each other.
+pub(crate) struct Blocks {
+    rest: Range<usize>,
+    size: usize,
+    begun: Option<Instant>,
+}
+
+/// More inputs than this would only take memory.
+const LARGEST_BLOCK: usize = 512;
+
+/// Blocks of `total` inputs, of `size` at first.
+pub(crate) fn blocks(total: usize, size: usize) -> Blocks {
+    Blocks { rest: 0..total, size, begun: None }
+}
+
+impl Iterator for Blocks {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.begun.is_some_and(|begun| begun.elapsed() < Duration::from_millis(50)) {
+            self.size = (2 * self.size).min(LARGEST_BLOCK);
+        }
+        self.begun = Some(Instant::now());
+        let Range { start, end } = self.rest;
+        self.rest.start = end.min(start + self.size);
+        (start < end).then_some(start..self.rest.start)
+    }
 }
 
 /// `x` with four decimals, rounded down: a printed bound must still hold.

@@ -45,7 +45,8 @@ pub(crate) fn run(job: &Job, args: &Common) -> Result<()> {
         (0..job.inputs.labels.len()).filter(|row| !done.contains(&(job.inputs.first + row))).collect();
     let bounds = MarginBounds::new(&job.inputs.graph, job.method());
     let bar = output::progress(rows.len(), &job.inputs.name);
-    for block in rows.chunks(4) {
+    for block in output::blocks(rows.len(), 4) {
+        let block = &rows[block];
         if output::interrupted() {
             return Err(Failure::interrupted(args.out.as_deref()));
         }

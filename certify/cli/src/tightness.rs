@@ -18,8 +18,6 @@ use crate::output::{self, Failure, Result};
 use crate::study::{self, StudyName};
 use tightrope::attack::class_of;
 
-/// Inputs between two looks at Ctrl-C and two writes of results.
-const BLOCK: usize = 32;
 /// Below every table: what the figures are not.
 const NOTE: &str = "tightness describes the linear network of the mask: a diagnostic, not a bound";
 
@@ -168,9 +166,8 @@ impl<'a> Job<'a> {
         let plan = Plan::new(&inputs.graph);
         let sampling = Sampling { points: args.samples, seed: args.seed };
         let bar = output::progress(inputs.labels.len(), &inputs.name);
-        for start in (0..inputs.labels.len()).step_by(BLOCK) {
-            let rows = start..(start + BLOCK).min(inputs.labels.len());
-            let first = inputs.first + start;
+        for rows in output::blocks(inputs.labels.len(), 32) {
+            let first = inputs.first + rows.start;
             if output::interrupted() {
                 return Err(Failure::interrupted(args.out.as_deref()));
             }
