@@ -1,7 +1,10 @@
 //! The set of inputs that a certificate speaks of.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
 use thiserror::Error;
+
+use super::rounding::outward;
 
 /// One l-inf box for each network input: all `z` with `lower <= z <= upper`
 /// entry by entry; for the l2 and l1 norms, the points of the box that lie in
@@ -91,24 +94,31 @@ impl InputBox {
         if low.is_nan() || high.is_nan() || low > high {
             return Err(BoxError::Clip(low, high));
         }
-        for ((input, entry), &value) in x.indexed_iter() {
+        let refused = |input: usize| {
+            let wrong = |&value: &f32| !value.is_finite() || !(low..=high).contains(&f64::from(value));
+            let (entry, &value) = x.row(input).into_iter().enumerate().find(|(_, value)| wrong(value))?;
             let value = f64::from(value);
-            if !value.is_finite() {
-                return Err(BoxError::NotFinite { input, entry, value });
-            }
-            if value < low || value > high {
-                return Err(BoxError::OutsideClip { input, entry, value, low, high });
-            }
-        }
-        let shifted = |eps: f64| {
-            let end = move |v: f64| match eps {
-                0.0 => v,
-                e if e < 0.0 => (v + e).next_down(),
-                e => (v + e).next_up(),
-            };
-            x.mapv(|v| end(f64::from(v)).clamp(low, high))
+            Some(if value.is_finite() {
+                BoxError::OutsideClip { input, entry, value, low, high }
+            } else {
+                BoxError::NotFinite { input, entry, value }
+            })
         };
-        Ok(Self { lower: shifted(-eps), upper: shifted(eps), ball: None })
+        if let Some(error) = (0..x.nrows()).into_par_iter().find_map_first(refused) {
+            return Err(error);
+        }
+        let [mut lower, mut upper] = [(); 2].map(|()| Array2::zeros(x.dim()));
+        let ends = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(upper.axis_iter_mut(Axis(0)));
+        ends.zip(x.axis_iter(Axis(0))).for_each(|((lower, upper), x)| {
+            for ((lower, upper), &x) in lower.into_iter().zip(upper).zip(x) {
+                let ([below], [above]) = match eps {
+                    0.0 => ([f64::from(x)], [f64::from(x)]),
+                    _ => outward([f64::from(x)], [eps]),
+                };
+                (*lower, *upper) = (below.clamp(low, high), above.clamp(low, high));
+            }
+        });
+        Ok(Self { lower, upper, ball: None })
     }
 
     /// The balls of radius `eps` in a norm around the rows of `x`, cut to the
