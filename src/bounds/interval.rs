@@ -1,6 +1,8 @@
 //! Interval bound propagation (IBP): a box for every value of the network, one
 //! rule per kind of operator.
 
+use std::ops::Range;
+
 use super::rounding::{centres_radii, gamma, outward, underflow};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{BOXES, Balls, Gather, Kernel, choose, dispatch};
@@ -41,17 +43,90 @@ pub fn propagate(
     keep: impl Fn(ValueId) -> bool,
 ) -> Vec<Intervals> {
     let last_uses = graph.last_uses();
-    let mut values = vec![input];
-    let mut scratch = Vec::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        values.push(node_bounds(graph, index, batch, &values, &mut scratch));
-        for &v in &node.inputs {
-            if last_uses[v] == index && !keep(v) {
-                values[v] = Intervals::default();
+    let kept: Vec<bool> = (0..=graph.nodes.len()).map(keep).collect();
+    let mut memory = Memory::default();
+    let mut values = vec![Intervals::default(); kept.len()];
+    for v in (1..kept.len()).filter(|&v| kept[v]) {
+        values[v] = Intervals::unknown(batch * graph.len(v));
+    }
+    for first in (0..batch).step_by(BOXES) {
+        let mut tile = vec![beside(&input, graph.input_len(), first..batch.min(first + BOXES))];
+        for (index, node) in graph.nodes.iter().enumerate() {
+            tile.push(node_beside(graph, index, &tile, &mut memory));
+            for &v in node.inputs.iter().filter(|&&v| last_uses[v] == index && !kept[v]) {
+                tile[v] = Intervals::default();
             }
         }
+        for v in (1..kept.len()).filter(|&v| kept[v]) {
+            let rows = first * graph.len(v)..batch.min(first + BOXES) * graph.len(v);
+            one_after_another(&tile[v].lower, &mut values[v].lower[rows.clone()]);
+            one_after_another(&tile[v].upper, &mut values[v].upper[rows]);
+        }
     }
+    values[0] = if kept[0] { input } else { Intervals::default() };
     values
+}
+
+/// What [`node_beside`] works with.
+#[derive(Default)]
+struct Memory {
+    entries: Vec<Balls>,
+    live: Vec<bool>,
+    results: Vec<Balls>,
+    scratch: Vec<f64>,
+}
+
+/// Rows of values of `len` entries, each entry of [`BOXES`] of them side by side; those that are not there
+/// repeat the last.
+fn beside(values: &Intervals, len: usize, rows: Range<usize>) -> Intervals {
+    let side = |ends: &[f64]| {
+        let row = |lane: usize| &ends[(rows.start + lane).min(rows.end - 1) * len..][..len];
+        let rows: [&[f64]; BOXES] = std::array::from_fn(row);
+        let mut out = vec![[0.0; BOXES]; len];
+        for (i, out) in out.iter_mut().enumerate() {
+            for lane in 0..BOXES {
+                out[lane] = rows[lane][i];
+            }
+        }
+        out.into_flattened()
+    };
+    Intervals { lower: side(&values.lower), upper: side(&values.upper) }
+}
+
+/// The reverse of [`beside`], for as many rows as `out` holds.
+fn one_after_another(ends: &[f64], out: &mut [f64]) {
+    let (ends, _) = ends.as_chunks::<BOXES>();
+    for (lane, row) in out.chunks_exact_mut(ends.len().max(1)).enumerate() {
+        for (out, ends) in row.iter_mut().zip(ends) {
+            *out = ends[lane];
+        }
+    }
+}
+
+/// [`node_bounds`] of [`BOXES`] inputs, with the bounds of each entry side by side.
+fn node_beside(graph: &Graph, index: usize, values: &[Intervals], memory: &mut Memory) -> Intervals {
+    let (node, len) = (&graph.nodes[index], graph.len(index + 1));
+    let first = node.inputs[0];
+    match &node.op {
+        Op::Elementwise(function) => {
+            let mut out = values[first].clone();
+            function.ranges(len, BOXES, &mut out.lower, &mut out.upper);
+            return out;
+        }
+        Op::Affine(op) => {
+            if let Some(map) = op.boxes(graph.len(first)) {
+                return boxes(op, map, &values[first], len, memory);
+            }
+        }
+        Op::Product(_) => (),
+    }
+    let mut rows = vec![Intervals::default(); values.len()];
+    for &v in &node.inputs {
+        rows[v] = Intervals::unknown(values[v].lower.len());
+        one_after_another(&values[v].lower, &mut rows[v].lower);
+        one_after_another(&values[v].upper, &mut rows[v].upper);
+    }
+    beside(&node_bounds(graph, index, BOXES, &rows, &mut memory.scratch), len, 0..BOXES)
 }
 
 /// Bounds on the result of one node from those of the values before it.
@@ -65,17 +140,14 @@ pub(super) fn node_bounds(
     let node = &graph.nodes[index];
     if let Op::Elementwise(function) = &node.op {
         let mut out = values[node.inputs[0]].clone();
-        function.ranges(graph.len(index + 1), &mut out.lower, &mut out.upper);
+        function.ranges(graph.len(index + 1), 1, &mut out.lower, &mut out.upper);
         return out;
     }
     let mut out = Intervals::unknown(batch * graph.len(index + 1));
     match &node.op {
         Op::Affine(op) => {
             let inputs: Vec<_> = node.inputs.iter().map(|&v| &values[v]).collect();
-            match op.boxes(graph.len(node.inputs[0])) {
-                Some(map) => boxes(op, map, batch, inputs[0], &mut out),
-                None => affine(op, batch, &inputs, &mut out, scratch),
-            }
+            affine(op, batch, &inputs, &mut out, scratch);
         }
         Op::Elementwise(_) => unreachable!("done above"),
         Op::Product(op) => {
@@ -181,39 +253,28 @@ fn box_and_sizes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize) -> (
     (Intervals { lower, upper }, balls.iter().map(|ball| ball.radius[1]).collect())
 }
 
-/// As [`affine`], for dense layers and convolutions: several boxes side by side.
-fn boxes(op: &Affine, map: &Gather<f64>, batch: usize, x: &Intervals, out: &mut Intervals) {
+/// As [`affine`], for dense layers and convolutions of boxes side by side.
+fn boxes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize, memory: &mut Memory) -> Intervals {
     let (error, floor) = costs(op);
-    let [from, to] = [&x.lower, &out.lower].map(|ends| ends.len() / batch.max(1));
-    let (mut balls, mut ends) = (vec![Balls::default(); from], vec![Balls::default(); to]);
-    let mut live = vec![false; from];
-    for first in (0..batch).step_by(BOXES) {
-        let count = BOXES.min(batch - first);
-        // Boxes that are not there repeat the last one.
-        let row = |lane: usize, len: usize| {
-            let at = (first + lane.min(count - 1)) * len;
-            at..at + len
-        };
-        let lower: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.lower[row(lane, from)]);
-        let upper: [&[f64]; BOXES] = std::array::from_fn(|lane| &x.upper[row(lane, from)]);
-        dispatch(Enter { lower, upper, error, balls: &mut balls, live: &mut live });
-        map.boxes(&balls, &live, &mut ends);
-        dispatch(Leave { ends: &mut ends, floor });
-        for lane in 0..count {
-            let rows = out.lower[row(lane, to)].iter_mut().zip(&mut out.upper[row(lane, to)]);
-            for (ends, (low, high)) in ends.iter().zip(rows) {
-                (*low, *high) = (ends.centre[lane], ends.radius[lane]);
-            }
-        }
-    }
+    let Memory { entries, live, results, .. } = memory;
+    let (lower, _) = x.lower.as_chunks();
+    let (upper, _) = x.upper.as_chunks();
+    entries.resize(lower.len(), Balls::default());
+    live.resize(lower.len(), false);
+    results.resize(len, Balls::default());
+    dispatch(Enter { lower, upper, error, entries, live });
+    map.boxes(entries, live, results);
+    let [mut lower, mut upper] = [(); 2].map(|()| vec![[0.0; BOXES]; len]);
+    dispatch(Leave { balls: results, floor, lower: &mut lower, upper: &mut upper });
+    Intervals { lower: lower.into_flattened(), upper: upper.into_flattened() }
 }
 
-/// Intervals to centres and enlarged radii, side by side.
+/// Intervals to centres and enlarged radii.
 struct Enter<'a> {
-    lower: [&'a [f64]; BOXES],
-    upper: [&'a [f64]; BOXES],
+    lower: &'a [[f64; BOXES]],
+    upper: &'a [[f64; BOXES]],
     error: f64,
-    balls: &'a mut [Balls],
+    entries: &'a mut [Balls],
     live: &'a mut [bool],
 }
 
@@ -222,21 +283,20 @@ impl Kernel for Enter<'_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        for (i, (ball, live)) in self.balls.iter_mut().zip(self.live).enumerate() {
-            let (mut lower, mut upper) = ([0.0; BOXES], [0.0; BOXES]);
-            for lane in 0..BOXES {
-                (lower[lane], upper[lane]) = (self.lower[lane][i], self.upper[lane][i]);
-            }
-            (ball.centre, ball.radius) = enlarged(lower, upper, self.error);
+        let ends = self.lower.iter().zip(self.upper);
+        for ((ball, live), (lower, upper)) in self.entries.iter_mut().zip(self.live).zip(ends) {
+            (ball.centre, ball.radius) = enlarged(*lower, *upper, self.error);
             *live = *ball != Balls::default();
         }
     }
 }
 
-/// Centres and radii of results to lower and upper ends, in their place.
+/// Centres and radii of results to intervals.
 struct Leave<'a> {
-    ends: &'a mut [Balls],
+    balls: &'a [Balls],
     floor: f64,
+    lower: &'a mut [[f64; BOXES]],
+    upper: &'a mut [[f64; BOXES]],
 }
 
 impl Kernel for Leave<'_> {
@@ -244,8 +304,8 @@ impl Kernel for Leave<'_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        for ball in self.ends {
-            (ball.centre, ball.radius) = results(ball.centre, ball.radius, self.floor);
+        for (ball, (lower, upper)) in self.balls.iter().zip(self.lower.iter_mut().zip(self.upper)) {
+            (*lower, *upper) = results(ball.centre, ball.radius, self.floor);
         }
     }
 }

@@ -92,10 +92,11 @@ pub trait Function: Debug + Send + Sync {
         (if low.is_nan() { least } else { low }, if high.is_nan() { greatest } else { high })
     }
 
-    /// [`Function::range`] of every entry of tensors of `len` entries, in place.
-    fn ranges(&self, len: usize, lower: &mut [f64], upper: &mut [f64]) {
+    /// [`Function::range`] of every entry of tensors of `len` entries, in place. Each entry stands there
+    /// `beside` times, for as many tensors side by side.
+    fn ranges(&self, len: usize, beside: usize, lower: &mut [f64], upper: &mut [f64]) {
         for (i, (low, high)) in lower.iter_mut().zip(upper).enumerate() {
-            (*low, *high) = self.range(i % len.max(1), *low, *high);
+            (*low, *high) = self.range(i / beside % len.max(1), *low, *high);
         }
     }
 

@@ -22,7 +22,7 @@ impl Function for Relu {
     fn rounding(&self, _: f64, _: f64) -> f64 {
         0.0
     }
-    fn ranges(&self, _: usize, lower: &mut [f64], upper: &mut [f64]) {
+    fn ranges(&self, _: usize, _: usize, lower: &mut [f64], upper: &mut [f64]) {
         for (low, high) in lower.iter_mut().zip(upper) {
             // What may be undefined stays so at both ends.
             let undefined = if low.is_nan() || high.is_nan() { f64::NAN } else { 0.0 };
