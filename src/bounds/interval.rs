@@ -28,8 +28,8 @@ impl Intervals {
     }
 }
 
-/// Bounds on the values of the network for `batch` input boxes; values for
-/// which `keep` is false are dropped (left empty) after their last use.
+/// Bounds on the values of the network for `batch` input boxes. Only those of
+/// the output and of values for which `keep` is true are kept; others are empty.
 ///
 /// Soundness: for every input in its box, each entry of each value computed in
 /// exact arithmetic lies in its interval. Where the network may have no value
@@ -43,7 +43,7 @@ pub fn propagate(
     keep: impl Fn(ValueId) -> bool,
 ) -> Vec<Intervals> {
     let last_uses = graph.last_uses();
-    let kept: Vec<bool> = (0..=graph.nodes.len()).map(keep).collect();
+    let kept: Vec<bool> = (0..=graph.nodes.len()).map(|v| v == graph.output || keep(v)).collect();
     let mut memory = Memory::default();
     let mut values = vec![Intervals::default(); kept.len()];
     for v in (1..kept.len()).filter(|&v| kept[v]) {

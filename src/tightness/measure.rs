@@ -1,21 +1,20 @@
 //! Tightness of a network for inputs and their boxes.
 
+use std::ops::Range;
+
 use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
 use super::linearize::{Mask, Unsupported, actions, used_nodes};
-use super::radii::Frame;
+use super::radii::{Backward, Frame, Workspace};
 use super::scaled::Scaled;
 use crate::bounds::{InputBox, Intervals};
-use crate::graph::{Graph, Node, ValueId};
-use crate::ops::{Affine, Op, Order, PanelAdjoint};
+use crate::graph::{Graph, ValueId};
+use crate::kernels::{LANES, Panel};
+use crate::ops::{Op, Order};
 
-/// Rows that pass through the network together for one input, at most.
-const ROWS: usize = 64;
-/// Inputs that do, at most.
+/// Inputs that pass through the network together.
 const TILE: usize = 16;
-/// Entries of the largest value that a thread holds for all its rows, about.
-const ENTRIES: usize = 1 << 17;
 
 /// Optimal and layer-wise radii of linear functions of one input's outputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,8 +86,7 @@ pub struct Tightness<'a> {
     graph: &'a Graph,
     mask: Mask,
     used: Vec<bool>,
-    adjoints: Vec<Option<PanelAdjoint<'a>>>,
-    largest: usize,
+    back: Backward<'a>,
 }
 
 impl<'a> Tightness<'a> {
@@ -99,15 +97,7 @@ impl<'a> Tightness<'a> {
     /// piecewise linear.
     pub fn new(graph: &'a Graph, mask: Mask) -> Result<Self, Unsupported> {
         let used = used_nodes(graph)?;
-        let largest = (0..=graph.nodes.len()).map(|v| graph.len(v)).max().unwrap_or(1).max(1);
-        let adjoint = |(i, node): (usize, &'a Node)| match &node.op {
-            Op::Affine(op @ (Affine::Dense(_) | Affine::Conv(_))) => {
-                Some(PanelAdjoint::new(op, &[Order::PLAIN], graph.len(i + 1)))
-            }
-            _ => None,
-        };
-        let adjoints = graph.nodes.iter().enumerate().map(adjoint).collect();
-        Ok(Self { graph, mask, used, adjoints, largest })
+        Ok(Self { graph, mask, used, back: Backward::new(graph) })
     }
 
     /// Radii for every input: of the margins `logit_label - logit_other` for
@@ -125,19 +115,11 @@ impl<'a> Tightness<'a> {
         assert!(labels.is_none_or(|labels| labels.len() == x.nrows()), "one label for each input");
         let classes = self.graph.output_len();
         let rows = if labels.is_some() { classes - 1 } else { classes };
-        let coefficients = |input: usize, row: usize, out: &mut [f64]| {
-            let class = match labels {
-                None => row,
-                Some(labels) => {
-                    out[labels[input]] = 1.0;
-                    row + usize::from(row >= labels[input])
-                }
-            };
-            out[class] += if labels.is_some() { -1.0 } else { 1.0 };
+        let function = |input: usize, row: usize| match labels {
+            None => (row, None),
+            Some(labels) => (labels[input], Some(row + usize::from(row >= labels[input]))),
         };
-        self.tiles(x, boxes, rows, |frame, first| {
-            self.rows(frame, first, self.graph.output, rows, &coefficients)
-        })
+        self.tiles(x, boxes, |frame, first| Self::rows(frame, first, self.graph.output, rows, &function))
     }
 
     /// Tightness of every sub-network that ends before an activation (its
@@ -148,12 +130,12 @@ impl<'a> Tightness<'a> {
     /// If there is not one box for each input.
     #[must_use]
     pub fn layers(&self, x: ArrayView2<f32>, boxes: &InputBox) -> Vec<Vec<LayerTightness>> {
-        let unit = |_: usize, row: usize, out: &mut [f64]| out[row] = 1.0;
-        self.tiles(x, boxes, ROWS, |frame, first| {
+        let unit = |_: usize, row: usize| (row, None);
+        self.tiles(x, boxes, |frame, first| {
             let mut inputs = vec![Vec::new(); frame.batch];
             for node in self.activations() {
                 let value = self.graph.nodes[node].inputs[0];
-                let all = self.rows(frame, first, value, self.graph.len(value), &unit);
+                let all = Self::rows(frame, first, value, self.graph.len(value), &unit);
                 for (layers, radii) in inputs.iter_mut().zip(all) {
                     layers.push(LayerTightness { node, tightness: radii.tightness(), sums: radii.sums() });
                 }
@@ -168,22 +150,19 @@ impl<'a> Tightness<'a> {
         (0..self.used.len()).filter(elementwise)
     }
 
-    /// Calls `each(frame, first input)` for tiles of inputs in parallel, for
-    /// passes of about `rows` rows.
+    /// Calls `each(frame, first input)` for tiles of inputs in parallel.
     fn tiles<T: Send>(
         &self,
         x: ArrayView2<f32>,
         boxes: &InputBox,
-        rows: usize,
         each: impl Fn(&Frame, usize) -> Vec<T> + Sync,
     ) -> Vec<T> {
         assert_eq!(x.nrows(), boxes.len(), "one box for each input");
-        let tile = (ENTRIES / (self.largest * rows.clamp(1, ROWS))).clamp(1, TILE);
-        let starts: Vec<usize> = (0..x.nrows()).step_by(tile).collect();
+        let starts: Vec<usize> = (0..x.nrows()).step_by(TILE).collect();
         let results: Vec<Vec<T>> = starts
             .into_par_iter()
             .map(|first| {
-                let batch = tile.min(x.nrows() - first);
+                let batch = TILE.min(x.nrows() - first);
                 let part = s![first..first + batch, ..];
                 let x: Vec<f64> = x.slice(part).iter().map(|&x| f64::from(x)).collect();
                 let lower: Vec<f64> = boxes.lower().slice(part).iter().copied().collect();
@@ -191,43 +170,45 @@ impl<'a> Tightness<'a> {
                 let radii = upper.iter().zip(&lower).map(|(u, l)| 0.5 * (u - l)).collect();
                 let ends = Intervals { lower, upper };
                 let actions = actions(self.graph, &self.used, self.mask, batch, &x, &ends);
-                each(&Frame::new(self.graph, &self.adjoints, batch, actions, radii), first)
+                each(&Frame::new(self.graph, &self.back, batch, actions, radii), first)
             })
             .collect();
         results.into_iter().flatten().collect()
     }
 
-    /// Radii of `rows` functions of a value, whose coefficients for each input
-    /// are written by `coefficients(input, row, out)`.
+    /// Radii of `rows` functions of a value: `function(input, row)` gives the entry with coefficient 1 and,
+    /// if there is one, the entry with coefficient -1.
     fn rows(
-        &self,
         frame: &Frame,
         first: usize,
         value: ValueId,
         rows: usize,
-        coefficients: &(impl Fn(usize, usize, &mut [f64]) + Sync),
+        function: &(impl Fn(usize, usize) -> (usize, Option<usize>) + Sync),
     ) -> Vec<Radii> {
-        let len = self.graph.len(value);
-        let chunks: Vec<usize> = (0..rows).step_by(ROWS).collect();
-        let parts: Vec<Vec<[Scaled; 2]>> = chunks
-            .into_par_iter()
-            .map(|start| {
-                let part = ROWS.min(rows - start);
-                let mut values = vec![0.0; frame.batch * part * len];
-                for (i, out) in values.chunks_exact_mut(len).enumerate() {
-                    coefficients(first + i / part, start + i % part, out);
+        // Whole panels of one input share what is zero; the rest of all inputs fill panels together.
+        let whole = rows / LANES * LANES;
+        let of = |rows: Range<usize>| {
+            (0..frame.batch).flat_map(move |input| rows.clone().map(move |row| (input, row)))
+        };
+        let all: Vec<(usize, usize)> = of(0..whole).chain(of(whole..rows)).collect();
+        let panel = |memory: &mut Workspace, functions: &[(usize, usize)]| {
+            let inputs = std::array::from_fn(|lane| functions[lane.min(functions.len() - 1)].0);
+            let start = |panel: &mut Panel, order: Order| {
+                for (lane, &(input, row)) in functions.iter().enumerate() {
+                    let (plus, minus) = function(first + input, row);
+                    panel.entry(order.place(plus)).0[lane] = 1.0;
+                    if let Some(minus) = minus {
+                        panel.entry(order.place(minus)).0[lane] = -1.0;
+                    }
                 }
-                frame.radii(value, part, values)
-            })
-            .collect();
-        (0..frame.batch)
-            .map(|b| {
-                let of_input = |part: &Vec<[Scaled; 2]>| {
-                    let each = part.len() / frame.batch;
-                    part[b * each..(b + 1) * each].to_vec()
-                };
-                Radii { rows: parts.iter().flat_map(of_input).collect() }
-            })
-            .collect()
+            };
+            frame.radii(value, inputs, start, memory)
+        };
+        let found: Vec<_> = all.par_chunks(LANES).map_init(Workspace::default, panel).collect();
+        let mut radii = vec![Radii { rows: vec![[Scaled::default(); 2]; rows] }; frame.batch];
+        for (&(input, row), found) in all.iter().zip(found.into_iter().flatten()) {
+            radii[input].rows[row] = found;
+        }
+        radii
     }
 }

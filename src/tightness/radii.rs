@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use super::linearize::Action;
 use super::scaled::{Scaled, scale};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Affine, Op, PanelAdjoint, Scratch, Weights};
+use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
+use crate::ops::{Affine, Op, Order, PanelAdjoint, Scratch, Weights};
 
 /// Numbers are brought back to about 1 when they leave `2^-LIMIT .. 2^LIMIT`.
 const LIMIT: i64 = 200;
@@ -18,8 +19,7 @@ pub(super) struct Frame<'a> {
     pub(super) graph: &'a Graph,
     pub(super) batch: usize,
     pub(super) actions: Vec<Action>,
-    /// Of each node that is a dense layer or convolution.
-    adjoints: &'a [Option<PanelAdjoint<'a>>],
+    back: &'a Backward<'a>,
     /// The layer-wise radii of every value: those of the input are its box's.
     layerwise: Vec<Layerwise>,
 }
@@ -60,12 +60,18 @@ fn rescale<'a>(parts: impl IntoIterator<Item = &'a mut [f64]>) -> i64 {
     if size == 0.0 {
         return ZERO;
     }
-    let exponent = i64::from(libm::frexp(size).1);
-    if exponent.abs() <= LIMIT || !size.is_finite() {
+    let exponent = shift(size);
+    if exponent == 0 {
         return 0;
     }
     parts.iter_mut().flat_map(|p| p.iter_mut()).for_each(|x| *x = scale(*x, -exponent));
     exponent
+}
+
+/// The exponent to take out of numbers of this size, if it is far from 0.
+fn shift(size: f64) -> i64 {
+    let exponent = i64::from(libm::frexp(size).1);
+    if exponent.abs() <= LIMIT || !size.is_finite() { 0 } else { exponent }
 }
 
 /// Whether an output of the map adds several entries: a layer of the network,
@@ -78,20 +84,68 @@ fn mixes(op: &Affine) -> bool {
     }
 }
 
-/// Coefficients of one value, `batch * rows * len`.
-#[derive(Clone, Default)]
-struct Pending {
-    /// Of rows that have not yet passed a layer.
-    merged: Option<Vec<f64>>,
-    /// Of rows that have.
-    open: Option<Vec<f64>>,
+/// What passes back through a network need of it, for all inputs.
+pub(super) struct Backward<'a> {
+    /// Where the entries of each value stand in a panel.
+    orders: Vec<Order>,
+    /// The entries of each value in the order of their places.
+    entries: Vec<Vec<u32>>,
+    /// The transposes of the affine nodes.
+    adjoints: Vec<Option<PanelAdjoint<'a>>>,
 }
 
-fn add(sum: &mut Option<Vec<f64>>, part: Vec<f64>) {
-    match sum {
-        None => *sum = Some(part),
-        Some(sum) => sum.iter_mut().zip(part).for_each(|(s, p)| *s += p),
+impl<'a> Backward<'a> {
+    pub(super) fn new(graph: &'a Graph) -> Self {
+        let orders = graph.orders();
+        let of = |(v, order): (usize, &Order)| order.entries(graph.len(v)).map(|i| i as u32).collect();
+        let entries = orders.iter().enumerate().map(of).collect();
+        Self { orders, entries, adjoints: graph.panel_adjoints() }
     }
+}
+
+/// Coefficients of one value.
+#[derive(Default)]
+struct Pending {
+    /// Of rows that have not yet passed a layer.
+    merged: Option<Panel>,
+    /// Of rows that have.
+    open: Option<Panel>,
+}
+
+/// Memory of passes.
+#[derive(Default)]
+pub(super) struct Workspace {
+    free: Vec<Panel>,
+    scratch: Scratch,
+}
+
+impl Workspace {
+    fn panel(&mut self, len: usize) -> Panel {
+        let mut panel = self.free.pop().unwrap_or_default();
+        panel.reset(len);
+        panel
+    }
+
+    fn add(&mut self, sum: &mut Option<Panel>, part: Panel) {
+        let Some(sum) = sum else {
+            *sum = Some(part);
+            return;
+        };
+        for place in part.live() {
+            sum.entry(place).0.iter_mut().zip(&part.get(place).0).for_each(|(s, p)| *s += p);
+        }
+        self.free.push(part);
+    }
+}
+
+/// Rows on their way back, one for each lane of a panel.
+struct Pass {
+    pending: Vec<Pending>,
+    /// The input that each row belongs to.
+    inputs: [usize; LANES],
+    /// The coefficients of a row are in units of 2^exponent.
+    exponents: [i64; LANES],
+    layerwise: [Scaled; LANES],
 }
 
 impl<'a> Frame<'a> {
@@ -100,7 +154,7 @@ impl<'a> Frame<'a> {
     /// `|s|` for every slope `s`.
     pub(super) fn new(
         graph: &'a Graph,
-        adjoints: &'a [Option<PanelAdjoint<'a>>],
+        back: &'a Backward<'a>,
         batch: usize,
         actions: Vec<Action>,
         radii: Vec<f64>,
@@ -138,131 +192,241 @@ impl<'a> Frame<'a> {
             }
             layerwise.push(Layerwise::new(out, exponents));
         }
-        Self { graph, batch, actions, adjoints, layerwise }
+        Self { graph, batch, actions, back, layerwise }
     }
 
-    /// Optimal and layer-wise radius of `rows` linear functions of a value for
-    /// every input; `coefficients` holds `batch * rows * len`. The functions
-    /// are merged with the last layer before the value.
-    pub(super) fn radii(&self, value: ValueId, rows: usize, coefficients: Vec<f64>) -> Vec<[Scaled; 2]> {
-        let total = self.batch * rows;
-        let mut pending = vec![Pending::default(); value + 1];
-        pending[value].merged = Some(coefficients);
-        // The coefficients of a row are in units of 2^exponent.
-        let mut exponents = vec![0; total];
-        let mut layerwise = vec![Scaled::default(); total];
-        let (mut scratch, mut panels) = (Vec::new(), Scratch::default());
+    /// Optimal and layer-wise radii of linear functions of a value: those with the coefficients of a panel
+    /// that `start` fills, each of the input that `inputs` gives. The functions are merged with the last
+    /// layer before the value.
+    pub(super) fn radii(
+        &self,
+        value: ValueId,
+        inputs: [usize; LANES],
+        start: impl FnOnce(&mut Panel, Order),
+        memory: &mut Workspace,
+    ) -> [[Scaled; 2]; LANES] {
+        let mut pending: Vec<Pending> = (0..=value).map(|_| Pending::default()).collect();
+        let mut first = memory.panel(self.graph.len(value));
+        start(&mut first, self.back.orders[value]);
+        pending[value].merged = Some(first);
+        let mut pass = Pass { pending, inputs, exponents: [0; LANES], layerwise: [Scaled::default(); LANES] };
         for i in (0..value).rev() {
-            let (node, above) = (&self.graph.nodes[i], std::mem::take(&mut pending[i + 1]));
-            if let Op::Affine(op) = &node.op {
+            let (node, above) = (&self.graph.nodes[i], std::mem::take(&mut pass.pending[i + 1]));
+            if let (Op::Affine(op), Some(adjoint)) = (&node.op, &self.back.adjoints[i]) {
                 let closes = mixes(op);
                 for (part, merged) in [(above.merged, true), (above.open, false)] {
-                    let Some(part) = part else { continue };
-                    let mut below: Vec<Vec<f64>> =
-                        node.inputs.iter().map(|&v| vec![0.0; total * self.graph.len(v)]).collect();
-                    let mut slices: Vec<&mut [f64]> = below.iter_mut().map(Vec::as_mut_slice).collect();
-                    match &self.adjoints[i] {
-                        Some(adjoint) => adjoint.add_rows(total, &part, &mut slices, &mut panels),
-                        None => op.adjoint(Weights::exact, total, &part, &mut slices, &mut scratch),
-                    }
-                    for (&v, below) in node.inputs.iter().zip(below) {
+                    let Some(mut part) = part else { continue };
+                    let mut below: Vec<Panel> =
+                        node.inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
+                    adjoint.add_to(&mut part, &mut below, &mut memory.scratch, |_| ());
+                    memory.free.push(part);
+                    for (&v, mut below) in node.inputs.iter().zip(below) {
                         if merged && closes {
-                            self.dot(v, &below, &exponents, &mut layerwise);
+                            let sums = self.dot(v, &mut below, &pass);
+                            pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
                         }
-                        let to = &mut pending[v];
-                        add(if merged && !closes { &mut to.merged } else { &mut to.open }, below);
+                        let to = &mut pass.pending[v];
+                        memory.add(if merged && !closes { &mut to.merged } else { &mut to.open }, below);
                     }
                 }
             } else {
-                if let Some(merged) = &above.merged {
-                    self.dot(i + 1, merged, &exponents, &mut layerwise);
-                }
                 let mut open = above.merged;
+                if let Some(merged) = &mut open {
+                    let sums = self.dot(i + 1, merged, &pass);
+                    pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
+                }
                 if let Some(part) = above.open {
-                    add(&mut open, part);
+                    memory.add(&mut open, part);
                 }
                 if let Some(open) = open {
-                    self.pass(i, rows, open, &mut pending);
+                    self.pass(i, open, &mut pass, memory);
                 }
             }
-            self.rescale(&node.inputs, &mut pending[..=i], &mut exponents);
+            pass.rescale(&node.inputs);
         }
-        let Pending { merged, mut open } = std::mem::take(&mut pending[0]);
-        if let Some(merged) = merged {
-            self.dot(0, &merged, &exponents, &mut layerwise);
-            add(&mut open, merged);
+        let Pending { merged, mut open } = std::mem::take(&mut pass.pending[0]);
+        if let Some(mut merged) = merged {
+            let sums = self.dot(0, &mut merged, &pass);
+            pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
+            memory.add(&mut open, merged);
         }
-        let mut optimal = vec![Scaled::default(); total];
-        if let Some(open) = open {
-            self.dot(0, &open, &exponents, &mut optimal);
+        let mut optimal = [Scaled::default(); LANES];
+        if let Some(mut open) = open {
+            optimal = self.dot(0, &mut open, &pass);
+            memory.free.push(open);
         }
-        optimal.into_iter().zip(layerwise).map(|(o, l)| [o, l]).collect()
+        std::array::from_fn(|lane| [optimal[lane], pass.layerwise[lane]])
     }
 
-    /// Adds to every row's sum the layer-wise radii of a value times the
-    /// row's absolute coefficients.
-    fn dot(&self, value: ValueId, coefficients: &[f64], exponents: &[i64], sums: &mut [Scaled]) {
+    /// The layer-wise radii of a value times the absolute coefficients, summed.
+    fn dot(&self, value: ValueId, coefficients: &mut Panel, pass: &Pass) -> [Scaled; LANES] {
         let Layerwise { radii, exponents: units } = &self.layerwise[value];
-        let len = self.graph.len(value);
-        let rows = sums.len() / self.batch;
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let b = row / rows;
-            let terms = coefficients[row * len..][..len].iter().zip(&radii[b * len..][..len]);
-            let dot: f64 = terms.map(|(c, r)| c.abs() * r).sum();
-            if dot != 0.0 {
-                *sum = *sum + Scaled::new(dot, exponents[row] + units[b]);
-            }
-        }
+        let data = Data::new(radii, self.graph.len(value), &pass.inputs);
+        let sums = dispatch(Dot { coefficients, data, entries: &self.back.entries[value] });
+        std::array::from_fn(|lane| {
+            let exponent = pass.exponents[lane] + units[pass.inputs[lane]];
+            if sums.0[lane] == 0.0 { Scaled::default() } else { Scaled::new(sums.0[lane], exponent) }
+        })
     }
 
     /// Coefficients through node `i`, an activation or a maximum.
-    fn pass(&self, i: usize, rows: usize, mut open: Vec<f64>, pending: &mut [Pending]) {
+    fn pass(&self, i: usize, mut open: Panel, pass: &mut Pass, memory: &mut Workspace) {
         let (inputs, len) = (&self.graph.nodes[i].inputs, self.graph.len(i + 1));
+        let orders = &self.back.orders;
         match &self.actions[i] {
             Action::Choose(chosen) => {
-                let total = self.batch * rows;
                 let lens: Vec<usize> = inputs.iter().map(|&v| self.graph.len(v)).collect();
-                let mut below: Vec<Vec<f64>> = lens.iter().map(|len| vec![0.0; total * len]).collect();
-                for (row, coefficients) in open.chunks_exact(len).enumerate() {
-                    for (c, &from) in coefficients.iter().zip(&chosen[row / rows * len..][..len]) {
-                        let (input, entry) = locate(&lens, from as usize);
-                        below[input][row * lens[input] + entry] += c;
+                let mut below: Vec<Panel> = lens.iter().map(|&len| memory.panel(len)).collect();
+                for place in open.live() {
+                    let entry = self.back.entries[i + 1][place] as usize;
+                    for (lane, &c) in open.get(place).0.iter().enumerate().filter(|(_, c)| **c != 0.0) {
+                        let from = chosen[pass.inputs[lane] * len + entry] as usize;
+                        let (input, entry) = locate(&lens, from);
+                        below[input].entry(orders[inputs[input]].place(entry)).0[lane] += c;
                     }
                 }
-                inputs.iter().zip(below).for_each(|(&v, below)| add(&mut pending[v].open, below));
+                memory.free.push(open);
+                for (&v, part) in inputs.iter().zip(below) {
+                    memory.add(&mut pass.pending[v].open, part);
+                }
             }
             action => {
                 if let Action::Slopes(slopes) = action {
-                    for (row, coefficients) in open.chunks_exact_mut(len).enumerate() {
-                        let slopes = &slopes[row / rows * len..][..len];
-                        coefficients.iter_mut().zip(slopes).for_each(|(c, s)| *c *= s);
-                    }
+                    let data = Data::new(slopes, len, &pass.inputs);
+                    let entries = &self.back.entries[i + 1];
+                    dispatch(Multiply { coefficients: &mut open, data, entries });
                 }
-                add(&mut pending[inputs[0]].open, open);
+                memory.add(&mut pass.pending[inputs[0]].open, open);
             }
         }
     }
+}
 
+impl Pass {
     /// Brings rows back to about 1 whose coefficients of the values just
     /// reached have left the middle of the range; all of a row together.
-    fn rescale(&self, reached: &[ValueId], pending: &mut [Pending], exponents: &mut [i64]) {
-        let far = |x: f64| x > libm::scalbn(1.0, LIMIT as i32) || x < libm::scalbn(1.0, -LIMIT as i32);
-        for (row, exponent) in exponents.iter_mut().enumerate() {
-            let part = |v: usize| row * self.graph.len(v)..(row + 1) * self.graph.len(v);
-            let size = reached
-                .iter()
-                .flat_map(|&v| [(v, &pending[v].merged), (v, &pending[v].open)])
-                .filter_map(|(v, coefficients)| Some(&coefficients.as_ref()?[part(v)]))
-                .flatten()
-                .fold(0.0, |m: f64, x| m.max(x.abs()));
-            if size == 0.0 || !far(size) {
-                continue;
+    fn rescale(&mut self, reached: &[ValueId]) {
+        let far = |x: &f64| *x > libm::scalbn(1.0, LIMIT as i32) || *x < libm::scalbn(1.0, -LIMIT as i32);
+        let mut sizes = Lane::ZERO;
+        for &v in reached {
+            let Pending { merged, open } = &mut self.pending[v];
+            for panel in [merged, open].into_iter().flatten() {
+                let greatest = dispatch(Greatest(panel));
+                sizes = sizes.map(|lane, size| size.max(greatest.0[lane]));
             }
-            let all =
-                pending.iter_mut().enumerate().flat_map(|(v, p)| [(v, &mut p.merged), (v, &mut p.open)]);
-            let shift = rescale(all.filter_map(|(v, c)| Some(&mut c.as_mut()?[part(v)])));
-            *exponent += if shift == ZERO { 0 } else { shift };
         }
+        if !sizes.0.iter().any(|size| *size != 0.0 && far(size)) {
+            return;
+        }
+        let mut all = Lane::ZERO;
+        for panel in self.pending.iter_mut().flat_map(|p| [&mut p.merged, &mut p.open]).flatten() {
+            let greatest = dispatch(Greatest(panel));
+            all = all.map(|lane, size| size.max(greatest.0[lane]));
+        }
+        let shifts: [i64; LANES] = std::array::from_fn(|lane| {
+            let (near, size) = (sizes.0[lane] == 0.0 || !far(&sizes.0[lane]), all.0[lane]);
+            if near { 0 } else { shift(size) }
+        });
+        for panel in self.pending.iter_mut().flat_map(|p| [&mut p.merged, &mut p.open]).flatten() {
+            panel.update(|_, coefficients| {
+                *coefficients = coefficients.map(|lane, x| scale(x, -shifts[lane]));
+                !coefficients.is_zero()
+            });
+        }
+        for (exponent, shift) in self.exponents.iter_mut().zip(shifts) {
+            *exponent += shift;
+        }
+    }
+}
+
+/// For each lane the data of its input.
+struct Data<'a> {
+    rows: [&'a [f64]; LANES],
+    /// Whether all lanes have the same input.
+    one: bool,
+}
+
+impl<'a> Data<'a> {
+    /// From `batch * len` numbers.
+    fn new(all: &'a [f64], len: usize, inputs: &[usize; LANES]) -> Self {
+        let rows = inputs.map(|input| &all[input * len..][..len]);
+        Self { rows, one: inputs.iter().all(|input| *input == inputs[0]) }
+    }
+
+    #[inline(always)]
+    fn at(&self, entry: usize) -> Lane {
+        if self.one {
+            return Lane([self.rows[0][entry]; LANES]);
+        }
+        let mut lane = Lane::ZERO;
+        for (x, row) in lane.0.iter_mut().zip(&self.rows) {
+            *x = row[entry];
+        }
+        lane
+    }
+}
+
+/// `sum |coefficient| data` for each lane.
+struct Dot<'a> {
+    coefficients: &'a mut Panel,
+    data: Data<'a>,
+    entries: &'a [u32],
+}
+
+impl Kernel for Dot<'_> {
+    type Output = Lane;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Lane {
+        let mut sums = Lane::ZERO;
+        self.coefficients.update(|place, coefficients| {
+            let data = self.data.at(self.entries[place] as usize);
+            for lane in 0..LANES {
+                sums.0[lane] += coefficients.0[lane].abs() * data.0[lane];
+            }
+            true
+        });
+        sums
+    }
+}
+
+/// Every coefficient times its number of the data.
+struct Multiply<'a> {
+    coefficients: &'a mut Panel,
+    data: Data<'a>,
+    entries: &'a [u32],
+}
+
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        self.coefficients.update(|place, coefficients| {
+            let data = self.data.at(self.entries[place] as usize);
+            *coefficients = coefficients.map(|lane, x| x * data.0[lane]);
+            !coefficients.is_zero()
+        });
+    }
+}
+
+/// The greatest absolute coefficient of each lane.
+struct Greatest<'a>(&'a mut Panel);
+
+impl Kernel for Greatest<'_> {
+    type Output = Lane;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Lane {
+        let mut greatest = Lane::ZERO;
+        self.0.update(|_, coefficients| {
+            greatest = greatest.map(|lane, most| {
+                let size = coefficients.0[lane].abs();
+                choose(size > most, size, most)
+            });
+            true
+        });
+        greatest
     }
 }
 

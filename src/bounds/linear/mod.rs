@@ -34,7 +34,7 @@ use rayon::prelude::*;
 use super::interval::node_bounds_and_sizes;
 use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::{Graph, ValueId};
 use crate::kernels::{LANES, Panel};
 use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint};
 use backward::Workspace;
@@ -87,22 +87,7 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
-        let mut orders = vec![Order::PLAIN];
-        for node in &graph.nodes {
-            orders.push(match &node.op {
-                Op::Affine(op) => orders[node.inputs[0]].after(Some(op)),
-                Op::Elementwise(_) => orders[node.inputs[0]].after(None),
-                Op::Product(_) => Order::PLAIN,
-            });
-        }
-        let adjoint = |(index, node): (usize, &'a Node)| match &node.op {
-            Op::Affine(op) => {
-                let from: Vec<Order> = node.inputs.iter().map(|&v| orders[v]).collect();
-                Some(PanelAdjoint::new(op, &from, graph.len(index + 1)))
-            }
-            _ => None,
-        };
-        let adjoints = graph.nodes.iter().enumerate().map(adjoint).collect();
+        let (orders, adjoints) = (graph.orders(), graph.panel_adjoints());
         Self { readers, exact, folded, orders, adjoints, idle: Mutex::default() }
     }
 
