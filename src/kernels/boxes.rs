@@ -20,12 +20,6 @@ pub struct Balls {
     pub radius: [f64; BOXES],
 }
 
-impl Balls {
-    fn part(&mut self, radius: bool) -> &mut [f64; BOXES] {
-        if radius { &mut self.radius } else { &mut self.centre }
-    }
-}
-
 impl Gather<f64> {
     /// Centres through `A x + b` and radii through `|A| x`, in one pass. Entries of `x` that are not
     /// `live` are left out unless a weight is infinite: they must be zero. Sums are over the terms of a list in order.
@@ -38,26 +32,29 @@ impl Gather<f64> {
 }
 
 impl Gather<f64> {
-    /// `out = A x + b` for every row of `x`, one after the other; or `out = |A| x` if `absolute`.
+    /// [`Gather::boxes`] for rows one after the other: of `x`, `[centres, radii]`, to those of `out`.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn rows(&self, absolute: bool, batch: usize, x: &[f64], out: &mut [f64]) {
-        let [from, to] = [x.len(), out.len()].map(|len| len / batch.max(1));
+    pub fn rows(&self, batch: usize, x: [&[f64]; 2], out: [&mut [f64]; 2]) {
+        let [from, to] = [x[0].len(), out[0].len()].map(|len| len / batch.max(1));
         let (mut balls, mut results) = (vec![Balls::default(); from], vec![Balls::default(); to]);
         let mut live = vec![false; from];
-        let tiles = x.chunks(from.max(1) * BOXES).zip(out.chunks_mut(to.max(1) * BOXES));
-        for (x, out) in tiles {
+        let [centres, radii] = out.map(|side| side.chunks_mut(to.max(1) * BOXES));
+        for (tile, (centres, radii)) in centres.zip(radii).enumerate() {
             for (i, (ball, live)) in balls.iter_mut().zip(&mut live).enumerate() {
-                for (lane, value) in ball.part(absolute).iter_mut().enumerate() {
-                    *value = x.get(lane * from + i).copied().unwrap_or(0.0);
+                for lane in 0..BOXES {
+                    let at = (tile * BOXES + lane) * from + i;
+                    let of = |side: &[f64]| side.get(at).copied().unwrap_or(0.0);
+                    (ball.centre[lane], ball.radius[lane]) = (of(x[0]), of(x[1]));
                 }
                 *live = *ball != Balls::default();
             }
             self.boxes(&balls, &live, &mut results);
-            for (lane, row) in out.chunks_exact_mut(to.max(1)).enumerate() {
-                for (y, ball) in row.iter_mut().zip(&mut results) {
-                    *y = ball.part(absolute)[lane];
+            let rows = centres.chunks_exact_mut(to.max(1)).zip(radii.chunks_exact_mut(to.max(1)));
+            for (lane, (centres, radii)) in rows.enumerate() {
+                for (ball, (centre, radius)) in results.iter().zip(centres.iter_mut().zip(radii)) {
+                    (*centre, *radius) = (ball.centre[lane], ball.radius[lane]);
                 }
             }
         }
@@ -205,16 +202,17 @@ mod tests {
         let mut portable = out.clone();
         Boxes { map, x: &x, live: &live, out: &mut portable }.run::<false>();
         prop_assert_eq!(&out, &portable);
-        for absolute in [false, true] {
-            let part = |balls: &[Balls], lane: usize| -> Vec<f64> {
-                balls.iter().map(|b| if absolute { b.radius[lane] } else { b.centre[lane] }).collect()
+        // More rows than stand side by side.
+        let rows = |balls: &[Balls]| -> [Vec<f64>; 2] {
+            let of = |side: fn(&Balls, usize) -> f64| {
+                (0..11).flat_map(|row| balls.iter().map(move |ball| side(ball, row % BOXES))).collect()
             };
-            let rows: Vec<f64> = (0..11).flat_map(|row| part(&x, row % BOXES)).collect();
-            let expected: Vec<f64> = (0..11).flat_map(|row| part(&out, row % BOXES)).collect();
-            let mut found = vec![f64::NAN; expected.len()];
-            map.rows(absolute, 11, &rows, &mut found);
-            prop_assert_eq!(found, expected);
-        }
+            [of(|ball, lane| ball.centre[lane]), of(|ball, lane| ball.radius[lane])]
+        };
+        let [centres, radii] = rows(&x);
+        let mut found = rows(&out).map(|side| vec![f64::NAN; side.len()]);
+        map.rows(11, [&centres, &radii], found.each_mut().map(|side| &mut side[..]));
+        prop_assert_eq!(found, rows(&out));
         for (g, o) in (0..groups).flat_map(|g| (0..layout.outputs).map(move |o| (g, o))) {
             for (p, &[list, shift]) in places.iter().enumerate() {
                 let mut expected = Balls { centre: [f64::from(bias(g, o)); BOXES], radius: [0.0; BOXES] };

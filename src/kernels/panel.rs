@@ -123,21 +123,6 @@ impl Panel {
         }
     }
 
-    /// Sets every entry from rows of coefficients, one for each function; functions without a row are
-    /// zero. The entry comes from the place of the rows that `places` gives. Entries become live unless
-    /// they are zero.
-    pub fn fill<'a>(&mut self, places: &[u32], row: impl Fn(usize) -> Option<&'a [f64]>) {
-        let zeros = vec![0.0; row(0).map_or(0, <[f64]>::len)];
-        let rows: [&[f64]; LANES] = std::array::from_fn(|lane| row(lane).unwrap_or(&zeros));
-        for (entry, &place) in places.iter().enumerate() {
-            let mut lane = Lane::ZERO;
-            lane.0.iter_mut().zip(&rows).for_each(|(x, row)| *x = row[place as usize]);
-            if !lane.is_zero() {
-                *self.entry(entry) = lane;
-            }
-        }
-    }
-
     /// Makes those entries live that stand in `entries`, a bit for each, `shift` further on.
     fn enliven(&mut self, entries: &[u64], shift: usize) {
         let (first, bits) = (shift / 64, shift % 64);

@@ -95,8 +95,11 @@ pub trait Function: Debug + Send + Sync {
     /// [`Function::range`] of every entry of tensors of `len` entries, in place. Each entry stands there
     /// `beside` times, for as many tensors side by side.
     fn ranges(&self, len: usize, beside: usize, lower: &mut [f64], upper: &mut [f64]) {
-        for (i, (low, high)) in lower.iter_mut().zip(upper).enumerate() {
-            (*low, *high) = self.range(i / beside % len.max(1), *low, *high);
+        let entries = lower.chunks_mut(beside).zip(upper.chunks_mut(beside));
+        for ((lower, upper), i) in entries.zip((0..len).cycle()) {
+            for (low, high) in lower.iter_mut().zip(upper) {
+                (*low, *high) = self.range(i, *low, *high);
+            }
         }
     }
 

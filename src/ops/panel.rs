@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Affine, Conv, Dense, Weights};
-use crate::kernels::{Block, Entries, LANES, Lane, Neighbours, Panel, Taps, accumulate};
+use crate::kernels::{Block, Entries, Lane, Neighbours, Panel, Taps, accumulate};
 
 /// Where the entries of a value stand in a panel: after one convolution the channels of a pixel side by
 /// side, as the next one back reads them together; else in their own order.
@@ -89,9 +89,6 @@ struct Source {
 #[derive(Default)]
 pub struct Scratch {
     live: Vec<u32>,
-    /// Of [`PanelAdjoint::add_rows`].
-    above: Panel,
-    below: Vec<Panel>,
 }
 
 impl<'a> PanelAdjoint<'a> {
@@ -170,37 +167,6 @@ impl<'a> PanelAdjoint<'a> {
     }
 }
 
-impl PanelAdjoint<'_> {
-    /// `grads[i] += A_i^T y` for linear functions one after the other: `rows x len` coefficients each,
-    /// panel by panel.
-    ///
-    /// # Panics
-    /// If the lengths do not fit the map and each other.
-    pub fn add_rows(&self, rows: usize, y: &[f64], grads: &mut [&mut [f64]], scratch: &mut Scratch) {
-        let len = y.len() / rows.max(1);
-        let lens: Vec<usize> = grads.iter().map(|grad| grad.len() / rows.max(1)).collect();
-        let mut above = std::mem::take(&mut scratch.above);
-        let mut below = std::mem::take(&mut scratch.below);
-        below.resize_with(grads.len().max(below.len()), Panel::default);
-        for first in (0..rows).step_by(LANES) {
-            let count = LANES.min(rows - first);
-            above.reset(len);
-            above.fill(&self.entries, |lane| (lane < count).then(|| &y[(first + lane) * len..][..len]));
-            below.iter_mut().zip(&lens).for_each(|(panel, &len)| panel.reset(len));
-            self.add_to(&mut above, &mut below[..grads.len()], scratch, |_| ());
-            for (((grad, panel), order), &len) in grads.iter_mut().zip(&below).zip(&self.from).zip(&lens) {
-                for place in panel.live() {
-                    let entry = if *order == Order::PLAIN { place } else { order.entry(place) };
-                    for (lane, part) in panel.get(place).0[..count].iter().enumerate() {
-                        grad[(first + lane) * len + entry] += part;
-                    }
-                }
-            }
-        }
-        (scratch.above, scratch.below) = (above, below);
-    }
-}
-
 impl<'a> Blocks<'a> {
     fn dense(op: &'a Dense, from: Order) -> Self {
         let tap = |row: usize, i: usize| [(i * op.outputs) as u32, from.place(row * op.inputs + i) as u32];
@@ -276,6 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernels::LANES;
     use crate::kernels::Window2d;
     use crate::ops::{Groups, Periodic, Scale, Sparse, Sum};
 
@@ -407,26 +374,12 @@ mod tests {
                 let mut expected: Vec<Vec<f64>> = inputs.iter().map(|&len| vec![0.0; len]).collect();
                 let mut below: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
                 op.adjoint(Weights::exact, 1, &row, &mut below, &mut Vec::new());
-                let mut alone: Vec<Vec<f64>> = inputs.iter().map(|&len| vec![0.0; len]).collect();
-                let mut slices: Vec<&mut [f64]> = alone.iter_mut().map(Vec::as_mut_slice).collect();
-                adjoint.add_rows(1, &row, &mut slices, &mut scratch);
-                prop_assert_eq!(&alone, &expected);
                 for ((grad, expected), order) in grads.iter().zip(&expected).zip(&from) {
                     let found: Vec<f64> =
                         (0..expected.len()).map(|i| grad.get(order.place(i)).0[lane]).collect();
                     prop_assert_eq!(&found, expected);
                 }
             }
-            // More rows than a panel holds.
-            let more: Vec<f64> = (0..LANES + 3).flat_map(|row| integers(outputs, row)).collect();
-            let [mut found, mut expected] = [(); 2].map(|()| {
-                inputs.iter().map(|&len| vec![1.0; (LANES + 3) * len]).collect::<Vec<Vec<f64>>>()
-            });
-            let mut slices: Vec<&mut [f64]> = found.iter_mut().map(Vec::as_mut_slice).collect();
-            adjoint.add_rows(LANES + 3, &more, &mut slices, &mut scratch);
-            let mut slices: Vec<&mut [f64]> = expected.iter_mut().map(Vec::as_mut_slice).collect();
-            op.adjoint(Weights::exact, LANES + 3, &more, &mut slices, &mut Vec::new());
-            prop_assert_eq!(found, expected);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::bounds::{Intervals, propagate};
+use crate::bounds::Intervals;
 use crate::graph::Graph;
 use crate::ops::{Function, Groups, Op, Product, Weights};
 
@@ -91,7 +91,10 @@ pub(super) fn evaluate(graph: &Graph, batch: usize, input: Vec<f64>) -> Vec<Vec<
         let mut out = vec![0.0; batch * len];
         match &node.op {
             Op::Affine(op) => match op.boxes(graph.len(node.inputs[0])) {
-                Some(map) => map.rows(false, batch, inputs[0], &mut out),
+                Some(map) => {
+                    let zeros = vec![0.0; inputs[0].len()];
+                    map.rows(batch, [inputs[0], &zeros], [&mut out, &mut vec![0.0; batch * len]]);
+                }
                 None => op.apply(Weights::exact, batch, &inputs, &mut out, &mut scratch),
             },
             Op::Elementwise(function) => {
@@ -113,40 +116,38 @@ pub(super) fn piece(function: &dyn Function, i: usize, lower: f64, upper: f64) -
     (one && lower <= upper).then_some(slope)
 }
 
-/// The linear network for each of `batch` inputs `x` with boxes `[lower, upper]`.
-pub(super) fn actions(
-    graph: &Graph,
-    used: &[bool],
-    mask: Mask,
-    batch: usize,
-    x: &[f64],
-    ends: &Intervals,
-) -> Vec<Action> {
-    let reference = match mask {
-        Mask::Center => ends.lower.iter().zip(&ends.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect(),
-        _ => x.to_vec(),
-    };
-    let maxima = graph.nodes.iter().any(|node| matches!(node.op, Op::Product(_)));
-    let evaluated = maxima || matches!(mask, Mask::Local | Mask::Center);
-    let values = if evaluated { evaluate(graph, batch, reference) } else { Vec::new() };
-    let boxes =
-        if mask == Mask::Stable { propagate(graph, batch, ends.clone(), |_| true) } else { Vec::new() };
-    let action = |(i, &used): (usize, &bool)| {
+impl Mask {
+    /// Where slopes and arg-maxima are read off: for each of a batch of inputs `x` with boxes `ends`.
+    pub(super) fn reference(self, x: Vec<f64>, ends: &Intervals) -> Vec<f64> {
+        match self {
+            Self::Center => ends.lower.iter().zip(&ends.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect(),
+            _ => x,
+        }
+    }
+
+    /// What node `i` does, from the `values` before it at the reference points and, for
+    /// [`Mask::Stable`], their interval bounds.
+    pub(super) fn action(
+        self,
+        graph: &Graph,
+        i: usize,
+        batch: usize,
+        values: &[Vec<f64>],
+        boxes: &[Intervals],
+    ) -> Action {
         let node = &graph.nodes[i];
         let (read, len) = (node.inputs[0], graph.len(i + 1).max(1));
         match &node.op {
-            _ if !used => Action::Unused,
             Op::Affine(_) => Action::Affine,
-            Op::Elementwise(_) if mask == Mask::Identity => Action::Identity,
-            Op::Elementwise(function) if mask == Mask::Stable => {
-                let ends = boxes[read].lower.iter().zip(&boxes[read].upper).enumerate();
-                let slope =
-                    |(j, (&l, &u)): (usize, (&f64, &f64))| piece(&**function, j % len, l, u).unwrap_or(1.0);
+            Op::Elementwise(_) if self == Self::Identity => Action::Identity,
+            Op::Elementwise(function) if self == Self::Stable => {
+                let ends = (0..len).cycle().zip(boxes[read].lower.iter().zip(&boxes[read].upper));
+                let slope = |(j, (&l, &u)): (usize, (&f64, &f64))| piece(&**function, j, l, u).unwrap_or(1.0);
                 Action::Slopes(ends.map(slope).collect())
             }
             Op::Elementwise(function) => {
-                let slope = |(j, &x): (usize, &f64)| function.slope(j % len, x).unwrap_or(f64::NAN);
-                Action::Slopes(values[read].iter().enumerate().map(slope).collect())
+                let slope = |(j, &x): (usize, &f64)| function.slope(j, x).unwrap_or(f64::NAN);
+                Action::Slopes((0..len).cycle().zip(&values[read]).map(slope).collect())
             }
             Op::Product(Product::Max { inputs, groups }) => {
                 let sources: Vec<&[f64]> = node.inputs.iter().map(|&v| &values[v][..]).collect();
@@ -154,8 +155,7 @@ pub(super) fn actions(
             }
             Op::Product(_) => Action::Unused,
         }
-    };
-    used.iter().enumerate().map(action).collect()
+    }
 }
 
 /// The first greatest entry of every group.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
-use super::linearize::{Mask, Unsupported, actions, used_nodes};
+use super::linearize::{Mask, Unsupported, used_nodes};
 use super::radii::{Backward, Frame, Workspace};
 use super::scaled::Scaled;
 use crate::bounds::{InputBox, Intervals};
@@ -167,10 +167,8 @@ impl<'a> Tightness<'a> {
                 let x: Vec<f64> = x.slice(part).iter().map(|&x| f64::from(x)).collect();
                 let lower: Vec<f64> = boxes.lower().slice(part).iter().copied().collect();
                 let upper: Vec<f64> = boxes.upper().slice(part).iter().copied().collect();
-                let radii = upper.iter().zip(&lower).map(|(u, l)| 0.5 * (u - l)).collect();
                 let ends = Intervals { lower, upper };
-                let actions = actions(self.graph, &self.used, self.mask, batch, &x, &ends);
-                each(&Frame::new(self.graph, &self.back, batch, actions, radii), first)
+                each(&Frame::new(self.graph, &self.back, &self.used, self.mask, (x, &ends)), first)
             })
             .collect();
         results.into_iter().flatten().collect()

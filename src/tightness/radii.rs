@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::linearize::Action;
+use super::linearize::{Action, Mask};
 use super::scaled::{Scaled, scale};
+use crate::bounds::{Intervals, propagate};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
 use crate::ops::{Affine, Op, Order, PanelAdjoint, Scratch, Weights};
@@ -149,47 +150,73 @@ struct Pass {
 }
 
 impl<'a> Frame<'a> {
-    /// The frame of boxes with these radii (`batch * input_len`): computes the
-    /// layer-wise radius of every value, `|A|` for every affine map `A` and
-    /// `|s|` for every slope `s`.
+    /// The linear networks that `mask` chooses for inputs `x` with boxes `ends`, `batch * input_len`
+    /// numbers each, and the layer-wise radius of every value: with `|A|` for every affine map `A` and
+    /// `|s|` for every slope `s`. Nodes that are not `used` are left out.
     pub(super) fn new(
         graph: &'a Graph,
         back: &'a Backward<'a>,
-        batch: usize,
-        actions: Vec<Action>,
-        radii: Vec<f64>,
+        used: &[bool],
+        mask: Mask,
+        (x, ends): (Vec<f64>, &Intervals),
     ) -> Self {
+        let batch = x.len() / graph.input_len().max(1);
+        let boxes =
+            if mask == Mask::Stable { propagate(graph, batch, ends.clone(), |_| true) } else { Vec::new() };
+        let radii = ends.upper.iter().zip(&ends.lower).map(|(u, l)| 0.5 * (u - l)).collect();
         let mut layerwise = vec![Layerwise::new(radii, vec![0; batch])];
-        let mut scratch = Vec::new();
-        for (i, (node, action)) in graph.nodes.iter().zip(&actions).enumerate() {
-            let sources: Vec<&Layerwise> = node.inputs.iter().map(|&v| &layerwise[v]).collect();
-            let greatest = |b: usize| sources.iter().map(|s| s.exponents[b]).max().unwrap_or(ZERO);
-            if matches!(action, Action::Unused) {
+        let mut values = vec![mask.reference(x, ends)];
+        let (mut actions, mut scratch) = (Vec::new(), Vec::new());
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if !used[i] {
                 // Nothing that is used reads it.
+                actions.push(Action::Unused);
                 layerwise.push(Layerwise::default());
+                values.push(Vec::new());
                 continue;
             }
+            let action = mask.action(graph, i, batch, &values, &boxes);
+            let sources: Vec<&Layerwise> = node.inputs.iter().map(|&v| &layerwise[v]).collect();
+            let greatest = |b: usize| sources.iter().map(|s| s.exponents[b]).max().unwrap_or(ZERO);
             let exponents: Vec<i64> = (0..batch).map(greatest).collect();
             let inputs: Vec<Cow<[f64]>> = sources.iter().map(|s| s.in_units(&exponents)).collect();
             let inputs: Vec<&[f64]> = inputs.iter().map(|x| &**x).collect();
-            let mut out = vec![0.0; batch * graph.len(i + 1)];
-            match (action, &node.op) {
-                (Action::Slopes(slopes), _) => {
-                    out.iter_mut().zip(slopes.iter().zip(inputs[0])).for_each(|(y, (s, x))| *y = s.abs() * x);
-                }
-                (Action::Choose(chosen), _) => {
-                    let lens: Vec<usize> = inputs.iter().map(|x| x.len() / batch).collect();
-                    for (j, (y, &from)) in out.iter_mut().zip(chosen).enumerate() {
-                        let (input, entry) = locate(&lens, from as usize);
-                        *y = inputs[input][j / graph.len(i + 1) * lens[input] + entry];
+            let x: Vec<&[f64]> = node.inputs.iter().map(|&v| &values[v][..]).collect();
+            let len = graph.len(i + 1);
+            let [mut value, mut out] = [(); 2].map(|()| vec![0.0; batch * len]);
+            match (&node.op, &action) {
+                (Op::Affine(op), _) => {
+                    if let Some(map) = op.boxes(graph.len(node.inputs[0])) {
+                        map.rows(batch, [x[0], inputs[0]], [&mut value, &mut out]);
+                    } else {
+                        op.apply(Weights::exact, batch, &x, &mut value, &mut scratch);
+                        op.linear(Weights::absolute, batch, &inputs, &mut out, &mut scratch);
                     }
                 }
-                (_, Op::Affine(op)) => match op.boxes(graph.len(node.inputs[0])) {
-                    Some(map) => map.rows(true, batch, inputs[0], &mut out),
-                    None => op.linear(Weights::absolute, batch, &inputs, &mut out, &mut scratch),
-                },
-                _ => out.copy_from_slice(inputs[0]),
+                (Op::Elementwise(function), action) => {
+                    value.copy_from_slice(x[0]);
+                    function.apply64(len, &mut value);
+                    match action {
+                        Action::Slopes(slopes) => {
+                            let radii = slopes.iter().zip(inputs[0]);
+                            out.iter_mut().zip(radii).for_each(|(y, (s, r))| *y = s.abs() * r);
+                        }
+                        _ => out.copy_from_slice(inputs[0]),
+                    }
+                }
+                (Op::Product(op), action) => {
+                    op.eval(batch, &x, &mut value, &mut scratch);
+                    if let Action::Choose(chosen) = action {
+                        let lens: Vec<usize> = inputs.iter().map(|x| x.len() / batch).collect();
+                        for (j, (y, &from)) in out.iter_mut().zip(chosen).enumerate() {
+                            let (input, entry) = locate(&lens, from as usize);
+                            *y = inputs[input][j / len * lens[input] + entry];
+                        }
+                    }
+                }
             }
+            actions.push(action);
+            values.push(value);
             layerwise.push(Layerwise::new(out, exponents));
         }
         Self { graph, batch, actions, back, layerwise }
