@@ -3,38 +3,19 @@
 
 #![expect(clippy::print_stdout, reason = "a program that answers on the terminal")]
 
+mod shared;
+
 use std::hint::black_box;
 use std::time::Instant;
 
-use tightrope::kernels::{Kernel, dispatch};
+use shared::MultiplyAdds;
+use tightrope::kernels::dispatch;
 
-/// Sums that do not wait for each other: enough for two multiply-adds a cycle.
-const SUMS: usize = 12;
-const LANES: usize = 8;
 const STEPS: usize = 20_000_000;
-
-struct MultiplyAdds {
-    factor: f32,
-}
-
-impl Kernel for MultiplyAdds {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> f32 {
-        let mut sums = [[1.0_f32; LANES]; SUMS];
-        for _ in 0..STEPS {
-            for x in sums.as_flattened_mut() {
-                *x = if FUSED { self.factor.mul_add(*x, 1e-3) } else { self.factor * *x + 1e-3 };
-            }
-        }
-        sums.as_flattened().iter().sum()
-    }
-}
 
 fn main() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = || black_box(dispatch(MultiplyAdds { factor: black_box(0.5) }));
+    let work = || black_box(dispatch(MultiplyAdds { factor: black_box(0.5), steps: STEPS }));
     let rate = |threads: usize| {
         let start = Instant::now();
         std::thread::scope(|scope| {
@@ -42,7 +23,7 @@ fn main() {
                 scope.spawn(work);
             }
         });
-        (threads * STEPS * SUMS * LANES * 2) as f64 / start.elapsed().as_secs_f64() / 1e9
+        (threads * STEPS * MultiplyAdds::OPERATIONS) as f64 / start.elapsed().as_secs_f64() / 1e9
     };
     let best = |threads| (0..5).map(|_| rate(threads)).fold(0.0, f64::max);
     println!("{:.1} {:.1}", best(1), best(threads));

@@ -31,6 +31,8 @@ pub(crate) fn run(root: &Path) -> Result<String, Box<dyn Error>> {
     lapack(root)?;
     other("C library", || capi::run(root))?;
     other("Python package", || python::run(root))?;
+    // Ratios of times, and so no matter how fast the machine is or what else it does.
+    step(root, "costs of the kernels", &["bench", "--quiet", "--bench", "costs", "--locked"])?;
     Ok(format!("all passed in {:.0} s", begin.elapsed().as_secs_f64()))
 }
 
