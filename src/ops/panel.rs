@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Affine, Conv, Dense, Weights};
-use crate::kernels::{Block, Entries, Lane, Neighbours, Panel, Taps, accumulate};
+use super::{Affine, Conv, Dense, Sparse, Weights};
+use crate::kernels::{Block, Entries, Kernel, Neighbours, Panel, Taps, accumulate, dispatch};
 
 /// Where the entries of a value stand in a panel: after one convolution the channels of a pixel side by
 /// side, as the next one back reads them together; else in their own order.
@@ -61,6 +61,10 @@ pub struct PanelAdjoint<'a> {
     from: Vec<Order>,
     /// The entries of the output in the order of their places.
     entries: Vec<u32>,
+    /// For maps that go entry by entry, where each of those stands in each input, and its factor there: one
+    /// for all or one for each.
+    places: Vec<Vec<u32>>,
+    factors: Vec<Vec<f64>>,
     blocks: Option<Blocks<'a>>,
 }
 
@@ -102,8 +106,18 @@ impl<'a> PanelAdjoint<'a> {
             _ => None,
         };
         let to = from[0].after(Some(op));
-        let entries = to.entries(len).map(|entry| entry as u32).collect();
-        Self { op, from: from.to_vec(), entries, blocks }
+        let entries: Vec<u32> = to.entries(len).map(|entry| entry as u32).collect();
+        let of = |from: &Order| entries.iter().map(|&entry| from.place(entry as usize) as u32).collect();
+        let factors: Vec<Vec<f64>> = match op {
+            Affine::Scale(op) => match &op.scale {
+                None => vec![vec![1.0]],
+                Some(scale) => vec![entries.iter().map(|&entry| scale.at(entry as usize)).collect()],
+            },
+            Affine::Sum(op) => op.coefficients.exact().iter().map(|&factor| vec![factor]).collect(),
+            Affine::Dense(_) | Affine::Conv(_) | Affine::Sparse(_) => Vec::new(),
+        };
+        let places = if factors.is_empty() { Vec::new() } else { from.iter().map(of).collect() };
+        Self { op, from: from.to_vec(), entries, places, factors, blocks }
     }
 
     /// `grads[i] += A_i^T f(y)` for every input `i`, where `A = [A_0 A_1 ...]`, with at most
@@ -130,40 +144,53 @@ impl<'a> PanelAdjoint<'a> {
         }
         y.drain(self.entries.len(), &mut scratch.live, |_, y| {
             f(y);
-            y.update(|place, y| {
-                self.add_entry(place, y, grads);
-                true
-            });
+            if let Affine::Sparse(op) = self.op {
+                return self.add_sparse(op, y, grads);
+            }
+            for ((grad, places), factors) in grads.iter_mut().zip(&self.places).zip(&self.factors) {
+                dispatch(Entrywise { y, grad, places, factors });
+            }
         });
     }
 
-    /// The part of [`PanelAdjoint::add_to`] of one entry, for maps that have few terms for each.
-    fn add_entry(&self, place: usize, y: &Lane, grads: &mut [Panel]) {
-        let output = self.entries[place] as usize;
-        let mut scaled = |input: usize, entry: usize, factor: f64| {
-            let sum = grads[input].entry(self.from[input].place(entry));
-            sum.0.iter_mut().zip(&y.0).for_each(|(sum, y)| *sum += factor * y);
-        };
-        match self.op {
-            Affine::Dense(_) | Affine::Conv(_) => unreachable!("they have blocks"),
-            Affine::Scale(op) => scaled(0, output, op.scale.as_ref().map_or(1.0, |s| s.at(output))),
-            Affine::Sum(op) => {
-                let factors = op.coefficients.exact().iter().enumerate();
-                factors.for_each(|(input, &factor)| scaled(input, output, factor));
-            }
-            Affine::Sparse(op) => {
-                let weights = op.weights.as_ref().map(Weights::exact);
-                let (first, group) = op.groups.get(output);
-                for (offset, &entry) in group.iter().enumerate() {
-                    let (mut input, mut entry) = (0, entry as usize);
-                    while entry >= op.inputs[input] {
-                        entry -= op.inputs[input];
-                        input += 1;
-                    }
-                    scaled(input, entry, weights.map_or(1.0, |w| w[first + offset]));
+    fn add_sparse(&self, op: &Sparse, y: &mut Block, grads: &mut [Panel]) {
+        let weights = op.weights.as_ref().map(Weights::exact);
+        y.update(|place, y| {
+            let (first, group) = op.groups.get(self.entries[place] as usize);
+            for (offset, &entry) in group.iter().enumerate() {
+                let (mut input, mut entry) = (0, entry as usize);
+                while entry >= op.inputs[input] {
+                    entry -= op.inputs[input];
+                    input += 1;
                 }
+                let factor = weights.map_or(1.0, |w| w[first + offset]);
+                let sum = grads[input].entry(self.from[input].place(entry));
+                sum.0.iter_mut().zip(&y.0).for_each(|(sum, y)| *sum += factor * y);
             }
-        }
+            true
+        });
+    }
+}
+
+/// Adds `factor * y` to the entry at another place; one factor for all, or one for each place.
+struct Entrywise<'a, 'b> {
+    y: &'a mut Block<'b>,
+    grad: &'a mut Panel,
+    places: &'a [u32],
+    factors: &'a [f64],
+}
+
+impl Kernel for Entrywise<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        self.y.update(|place, y| {
+            let factor = self.factors[if self.factors.len() == 1 { 0 } else { place }];
+            let sum = self.grad.entry(self.places[place] as usize);
+            *sum = sum.map(|lane, sum| sum + factor * y.0[lane]);
+            true
+        });
     }
 }
 
@@ -244,7 +271,7 @@ mod tests {
     use super::*;
     use crate::kernels::LANES;
     use crate::kernels::Window2d;
-    use crate::ops::{Groups, Periodic, Scale, Sparse, Sum};
+    use crate::ops::{Groups, Periodic, Scale, Sum};
 
     fn integers(n: usize, seed: usize) -> Vec<f64> {
         (0..n).map(|i| ((i + seed) * (i + 7 * seed + 3) % 17) as f64 - 8.0).collect()

@@ -173,20 +173,12 @@ impl Relaxed<'_> {
     }
 
     /// Adds coefficients to what is pending on a value.
-    fn deposit(&self, pass: &mut Pass, v: ValueId, part: Panel, memory: &mut Workspace) {
+    fn deposit(&self, pass: &mut Pass, v: ValueId, mut part: Panel, memory: &mut Workspace) {
         let Some(sum) = &mut pass.pending[v] else {
             pass.pending[v] = Some(part);
             return;
         };
-        let sizes = self.values[v].magnitudes();
-        let order = self.plan.orders[v];
-        let mut cost = Lane::ZERO;
-        for i in part.live() {
-            for ((s, p), cost) in sum.entry(i).0.iter_mut().zip(&part.get(i).0).zip(&mut cost.0) {
-                *s += p;
-                *cost += if *s == 0.0 { 0.0 } else { s.abs() * sizes[order.entry(i)] };
-            }
-        }
+        let cost = dispatch(Merge { sum, part: &mut part, sizes: &self.sizes[v] });
         pass.error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
         memory.free.push(part);
     }
@@ -264,6 +256,29 @@ impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel 
             !a.is_zero()
         });
         (sums, costs)
+    }
+}
+
+/// Adds a part to a sum; gives what its rounding may cost, in units of `EPSILON`.
+struct Merge<'a> {
+    sum: &'a mut Panel,
+    part: &'a mut Panel,
+    sizes: &'a [f64],
+}
+
+impl Kernel for Merge<'_> {
+    type Output = Lane;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> Lane {
+        let mut costs = Lane::ZERO;
+        self.part.update(|i, part| {
+            let (sum, size) = (self.sum.entry(i), self.sizes[i]);
+            *sum = sum.map(|lane, sum| sum + part.0[lane]);
+            costs = costs.map(|lane, cost| cost + choose(sum.0[lane] == 0.0, 0.0, sum.0[lane].abs() * size));
+            true
+        });
+        costs
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Plan<'a> {
     /// Affine nodes whose constants and costs the only reader, an elementwise
     /// function, has in its lines.
     folded: Vec<bool>,
+    /// Values that several nodes read.
+    shared: Vec<bool>,
     /// Where the entries of each value stand in a panel.
     orders: Vec<Order>,
     /// The transposes of the affine nodes.
@@ -87,8 +89,9 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
+        let shared = uses.into_iter().map(|uses| uses > 1).collect();
         let (orders, adjoints) = (graph.orders(), graph.panel_adjoints());
-        Self { readers, exact, folded, orders, adjoints, idle: Mutex::default() }
+        Self { readers, exact, folded, shared, orders, adjoints, idle: Mutex::default() }
     }
 
     /// Runs `work` with memory that earlier passes may have used.
@@ -109,6 +112,8 @@ pub(super) struct Relaxed<'a> {
     /// Bounds of every value.
     pub(super) values: Vec<Intervals>,
     steps: Vec<Step>,
+    /// The greatest absolute values of shared values, in their orders.
+    sizes: Vec<Vec<f64>>,
     /// For each input entry, what a coefficient of 1 adds to a bound at most
     /// and how far it reaches to either side, with the rounding of the sums.
     sides: Vec<[f64; 2]>,
@@ -134,7 +139,9 @@ impl<'a> Relaxed<'a> {
             [centre, radius + rounding * centre.abs()]
         };
         let sides = input.lower.iter().zip(&input.upper).map(side).collect();
-        let mut relaxed = Self { graph, plan, values: vec![input], steps: Vec::new(), sides, ball };
+        let mut relaxed =
+            Self { graph, plan, values: vec![input], steps: Vec::new(), sizes: Vec::new(), sides, ball };
+        relaxed.measure(0);
         let mut scratch = Vec::new();
         for index in 0..graph.nodes.len() {
             let (bounds, sums) = node_bounds_and_sizes(graph, index, &relaxed.values, &mut scratch);
@@ -148,8 +155,19 @@ impl<'a> Relaxed<'a> {
             if tighten && !exact && !relaxed.plan.readers[index + 1].is_empty() {
                 relaxed.tighten(index + 1);
             }
+            relaxed.measure(index + 1);
         }
         relaxed
+    }
+
+    /// Fills in the sizes of a value whose bounds are final.
+    fn measure(&mut self, v: ValueId) {
+        let mut sizes = Vec::new();
+        if self.plan.shared[v] {
+            let magnitudes = self.values[v].magnitudes();
+            sizes.extend(self.plan.orders[v].entries(magnitudes.len()).map(|entry| magnitudes[entry]));
+        }
+        self.sizes.push(sizes);
     }
 
     /// Bounds by backward passes the entries of a value on which a nonlinear
@@ -198,7 +216,7 @@ impl<'a> Relaxed<'a> {
     fn is_loose(&self, v: ValueId, entry: usize) -> bool {
         let (lower, upper) = (self.values[v].lower[entry], self.values[v].upper[entry]);
         let bends = |&reader: &usize| match &self.graph.nodes[reader].op {
-            Op::Elementwise(function) => {
+            op @ Op::Elementwise(function) if op.is_piecewise_linear() => {
                 let lines = function.lines(entry, lower, upper, Hint::default());
                 lines.lower != lines.upper
             }
