@@ -35,7 +35,7 @@ impl Plan {
         Self::compile(graph, false)
     }
 
-    /// Compiles a graph with minimal filtering of 3 x 3 convolutions where it
+    /// Compiles a graph with minimal filtering of convolutions where it
     /// pays: several times faster, with a few times the rounding.
     #[must_use]
     pub fn fast(graph: &Graph) -> Self {

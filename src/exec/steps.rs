@@ -28,8 +28,8 @@ enum Map {
     Filtering(Winograd),
 }
 
-/// The steps of a graph, with minimal filtering where it pays if `fast`. Residual sums and `ReLU`s that follow a dense layer or
-/// convolution, and are its only readers, become part of it.
+/// The steps of a graph, with minimal filtering where it pays if `fast`. Residual sums and `ReLU`s that
+/// follow a dense layer or convolution, and are its only readers, become part of it.
 pub(super) fn steps(graph: &Graph, fast: bool) -> Vec<Step> {
     let mut uses = vec![0; graph.nodes.len() + 1];
     graph.nodes.iter().flat_map(|n| &n.inputs).for_each(|&v| uses[v] += 1);
@@ -90,15 +90,17 @@ pub(super) fn steps(graph: &Graph, fast: bool) -> Vec<Step> {
 /// `len` counts the entries of the input.
 fn filtering(op: &Conv, len: usize) -> Option<Winograd> {
     let (window, [inputs, outputs]) = (&op.window, op.channels);
-    let fits = window.kernel == [3, 3] && window.stride == [1, 1] && window.dilation == [1, 1];
+    let step = window.stride[0];
+    let kernel = Winograd::KERNELS.get(step.wrapping_sub(1)).copied().unwrap_or(0);
+    let fits = window.kernel == [kernel; 2] && window.stride == [step; 2] && window.dilation == [1, 1];
     let one = op.groups == 1 && !op.transposed && len == inputs * window.pixels();
-    if !fits || !one || !Winograd::pays(op.channels, window.out) {
+    if !fits || !one || !Winograd::pays(op.channels, step, window.out) {
         return None;
     }
     let weights = op.weight.single();
-    let weight = |output, input, tap| weights[(output * inputs + input) * 9 + tap];
+    let weight = |output, input, tap| weights[(output * inputs + input) * kernel * kernel + tap];
     let bias = |output| op.bias.as_ref().map_or(0.0, |bias| bias.at(output * window.positions()) as f32);
-    Some(Winograd::new([inputs, outputs], [window.image, window.pad, window.out], weight, bias))
+    Some(Winograd::new([inputs, outputs], step, [window.image, window.pad, window.out], weight, bias))
 }
 
 impl Step {

@@ -1,10 +1,12 @@
-//! Convolutions with a 3 x 3 kernel and step 1, with a quarter of the products.
+//! Convolutions with fewer products: 3 x 3 kernels with step 1, and 4 x 4 kernels with step 2.
 //!
-//! Winograd's minimal filtering `F(4 x 4, 3 x 3)` (Lavin and Gray 2016, "Fast algorithms for
-//! convolutional neural networks", section 4.3): a tile of 4 x 4 outputs of one channel is
-//! `A^T [(G g G^T) . (B^T d B)] A`, where `g` is the kernel, `d` the 6 x 6 inputs below the tile and
-//! `.` the product entry by entry. The sum over input channels goes inside, so that 36 small matrix
-//! products replace the convolution: 36 products for each pair of channels instead of 144.
+//! Winograd's minimal filtering (Lavin and Gray 2016, "Fast algorithms for convolutional neural networks",
+//! section 4.3): a tile of 4 x 4 outputs of one channel is `A^T [(G g G^T) . (B^T d B)] A`, where `g` is the
+//! kernel, `d` the inputs below the tile and `.` the product entry by entry. The sum over input channels
+//! goes inside, so that small matrix products, one for each point of `d`, replace the convolution: for
+//! 3 x 3 kernels, `F(4 x 4, 3 x 3)`, 36 products for each pair of channels instead of 144. A 4 x 4 kernel
+//! with step 2 is four 2 x 2 kernels with step 1, on the even and odd rows and columns of the input:
+//! `F(4 x 4, 2 x 2)`, 4 * 25 products instead of 256.
 //!
 //! Samples stand side by side as in [`super::Gather`]. The transforms amplify rounding: an output is
 //! off by up to 50 times the unit roundoff times `sum |w| max |x|`, typically by a few times; a direct
@@ -13,13 +15,11 @@
 use super::gather::{OUTPUTS, Target, sums, width};
 use super::{Aligned, Finish, Kernel, dispatch};
 
-/// Outputs of a tile along one axis, and the inputs that they read.
+/// Outputs of a tile along one axis.
 const TILE: usize = 4;
-const PATCH: usize = 6;
-const POINTS: usize = PATCH * PATCH;
 
-/// The kernel transform `G`.
-const G: [[f64; 3]; PATCH] = [
+/// The kernel transform `G` for the points 0, 1, -1, 2, -2 and infinity.
+const G3: [[f64; 3]; 6] = [
     [1.0 / 4.0, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
     [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
@@ -28,60 +28,91 @@ const G: [[f64; 3]; PATCH] = [
     [0.0, 0.0, 1.0],
 ];
 
+/// For the points 0, 1, -1, 2 and infinity.
+const G2: [[f64; 2]; 5] =
+    [[1.0 / 2.0, 0.0], [-1.0 / 2.0, -1.0 / 2.0], [-1.0 / 6.0, 1.0 / 6.0], [1.0 / 6.0, 1.0 / 3.0], [0.0, 1.0]];
+
 /// A convolution with its kernels transformed.
 #[derive(Clone, Debug)]
 pub struct Winograd {
-    /// For each block of outputs and each of the 36 points, `inputs x width` weights.
+    /// For each block of outputs and each point, `planes x width` weights.
     weights: Vec<f32>,
     bias: Vec<f32>,
     /// Input and output channels.
     channels: [usize; 2],
+    step: usize,
     image: [usize; 2],
     pad: [usize; 2],
     out: [usize; 2],
 }
 
 impl Winograd {
-    /// Transforms a convolution of `image` (height and width) with `pad` zeros before it, to `out`.
-    /// `weight(output, input, tap)` and `bias(output)` are its constants.
+    /// Rows of the kernels for steps of 1 and 2.
+    pub const KERNELS: [usize; 2] = [3, 4];
+
+    /// Transforms a convolution with this step of `image` (height and width) with `pad` zeros before it, to
+    /// `out`. `weight(output, input, tap)` and `bias(output)` are its constants.
+    ///
+    /// # Panics
+    /// If the step is neither 1 nor 2.
     #[must_use]
     pub fn new(
         channels: [usize; 2],
+        step: usize,
         [image, pad, out]: [[usize; 2]; 3],
         weight: impl Fn(usize, usize, usize) -> f32,
         bias: impl Fn(usize) -> f32,
     ) -> Self {
         let [inputs, outputs] = channels;
-        let transformed = |output: usize, input: usize, point: usize| {
-            let (row, column) = (G[point / PATCH], G[point % PATCH]);
-            let taps =
-                (0..9).map(|tap| row[tap / 3] * column[tap % 3] * f64::from(weight(output, input, tap)));
-            taps.sum::<f64>() as f32
+        let kernel = Self::KERNELS[step - 1];
+        let rows: Vec<&[f64]> = match step {
+            1 => G3.iter().map(|row| &row[..]).collect(),
+            _ => G2.iter().map(|row| &row[..]).collect(),
+        };
+        let [patch, planes] = [rows.len(), inputs * step * step];
+        let transformed = |output: usize, plane: usize, point: usize| {
+            let (input, phase) = (plane / (step * step), plane % (step * step));
+            let mut sum = 0.0;
+            for (y, row) in rows[point / patch].iter().enumerate() {
+                for (x, column) in rows[point % patch].iter().enumerate() {
+                    let tap = (step * y + phase / step) * kernel + step * x + phase % step;
+                    sum += row * column * f64::from(weight(output, input, tap));
+                }
+            }
+            sum as f32
         };
         let mut weights = Vec::new();
         for first in (0..outputs).step_by(OUTPUTS) {
             let block = first..first + width::<f32>(first, outputs);
-            for (point, input) in (0..POINTS).flat_map(|p| (0..inputs).map(move |i| (p, i))) {
-                let of = |o: usize| if o < outputs { transformed(o, input, point) } else { 0.0 };
+            for (point, plane) in (0..patch * patch).flat_map(|p| (0..planes).map(move |i| (p, i))) {
+                let of = |o: usize| if o < outputs { transformed(o, plane, point) } else { 0.0 };
                 weights.extend(block.clone().map(of));
             }
         }
-        Self { weights, bias: (0..outputs).map(bias).collect(), channels, image, pad, out }
+        Self { weights, bias: (0..outputs).map(bias).collect(), channels, step, image, pad, out }
     }
 
     /// Whether fewer vector operations are needed than for a direct sum, for `out` positions.
     #[must_use]
-    pub fn pays([inputs, outputs]: [usize; 2], out: [usize; 2]) -> bool {
+    pub fn pays([inputs, outputs]: [usize; 2], step: usize, out: [usize; 2]) -> bool {
         let tiles = out.map(|n| n.div_ceil(TILE)).iter().product::<usize>();
-        // The transforms cost about 144 and 100 operations for each tile of a channel.
-        let operations = tiles * (POINTS * inputs * outputs + 144 * inputs + 100 * outputs);
-        4 * operations < 3 * 9 * inputs * outputs * out[0] * out[1]
+        // What the transforms cost for each tile of a plane and of an output, about.
+        let (points, read, write) = if step == 1 { (36, 144, 100) } else { (25, 90, 75) };
+        let planes = inputs * step * step;
+        let operations = tiles * (points * planes * outputs + read * planes + write * outputs);
+        let taps = Self::KERNELS[step - 1] * Self::KERNELS[step - 1];
+        4 * operations < 3 * taps * inputs * outputs * out[0] * out[1]
     }
 
-    /// Channels of one point, with one more for the sake of caches, which hold few lines at distances
+    /// Even and odd rows and columns of all input channels.
+    fn planes(&self) -> usize {
+        self.channels[0] * self.step * self.step
+    }
+
+    /// Planes of one point, with one more for the sake of caches, which hold few lines at distances
     /// that are powers of two.
     fn stride(&self) -> usize {
-        self.channels[0] + 1
+        self.planes() + 1
     }
 
     /// The convolution, finished, for `LANES` samples side by side; `scratch` is working memory. A
@@ -96,22 +127,26 @@ impl Winograd {
         finish: Finish,
         scratch: &mut Aligned,
     ) {
-        let points = scratch.room(POINTS * (self.stride() + OUTPUTS) * LANES);
-        dispatch(Apply::<LANES> { map: self, x, out, finish, points });
+        let points = scratch.room(36 * (self.stride() + OUTPUTS) * LANES);
+        match self.step {
+            1 => dispatch(Apply::<LANES, 6> { map: self, x, out, finish, points }),
+            _ => dispatch(Apply::<LANES, 5> { map: self, x, out, finish, points }),
+        }
     }
 }
 
-struct Apply<'a, const LANES: usize> {
+/// With patches of `PATCH x PATCH` inputs below a tile.
+struct Apply<'a, const LANES: usize, const PATCH: usize> {
     map: &'a Winograd,
     x: &'a [f32],
     out: &'a mut [f32],
     finish: Finish<'a>,
-    /// The transformed inputs below one tile (for each point, all channels), then the products of one
+    /// The transformed inputs below one tile (for each point, all planes), then the products of one
     /// block (for each point, all outputs).
     points: &'a mut [f32],
 }
 
-impl<const LANES: usize> Kernel for Apply<'_, LANES> {
+impl<const LANES: usize, const PATCH: usize> Kernel for Apply<'_, LANES, PATCH> {
     type Output = ();
 
     #[inline(always)]
@@ -123,7 +158,7 @@ impl<const LANES: usize> Kernel for Apply<'_, LANES> {
                 let mut weights = &map.weights[..];
                 for first in (0..map.channels[1]).step_by(OUTPUTS) {
                     let width = width::<f32>(first, map.channels[1]);
-                    let (block, rest) = weights.split_at(POINTS * map.channels[0] * width);
+                    let (block, rest) = weights.split_at(PATCH * PATCH * map.planes() * width);
                     weights = rest;
                     match width {
                         2 => self.write::<2, FUSED>(block, first, [y, x]),
@@ -136,45 +171,52 @@ impl<const LANES: usize> Kernel for Apply<'_, LANES> {
     }
 }
 
-impl<const LANES: usize> Apply<'_, LANES> {
-    /// `B^T d B` of the tile at a position of the output, for all channels.
+impl<const LANES: usize, const PATCH: usize> Apply<'_, LANES, PATCH> {
+    /// `B^T d B` of the tile at a position of the output, for all planes.
     #[inline(always)]
     fn read<const FUSED: bool>(&mut self, at: [usize; 2]) {
         let Self { map, x, points, .. } = self;
-        let [inputs, _] = map.channels;
+        let ([inputs, _], step) = (map.channels, map.step);
         let [height, width] = map.image;
         let parts = LANES / VECTOR;
-        // Where in a channel the vectors of each entry of the patch begin: past its end for what stands
-        // among the zeros around the image.
-        let mut places = [[usize::MAX / 2; PATCH]; PATCH];
-        for (y, line) in (at[0]..).zip(&mut places) {
-            for (x, place) in (at[1]..).zip(line) {
-                let [y, x] = [y.wrapping_sub(map.pad[0]), x.wrapping_sub(map.pad[1])];
-                if y < height && x < width {
-                    *place = (y * width + x) * parts;
-                }
-            }
-        }
         let (x, _) = x.as_chunks::<VECTOR>();
         let stride = map.stride();
         let (points, _) = points.as_chunks_mut::<VECTOR>();
         let mut half = [[[0.0; VECTOR]; PATCH]; PATCH];
-        for (channel, image) in x.chunks_exact(height * width * parts).take(inputs).enumerate() {
-            for part in 0..parts {
-                for x in 0..PATCH {
-                    let mut column = [[0.0; VECTOR]; PATCH];
-                    for (pixel, line) in column.iter_mut().zip(&places) {
-                        if let Some(found) = image.get(line[x] + part) {
-                            *pixel = *found;
-                        }
+        for phase in 0..step * step {
+            // Where in a channel the vectors of each entry of the patch begin: past its end for what
+            // stands among the zeros around the image.
+            let mut places = [[usize::MAX / 2; PATCH]; PATCH];
+            let first = [step * at[0] + phase / step, step * at[1] + phase % step];
+            for (y, line) in (first[0]..).step_by(step).zip(&mut places) {
+                for (x, place) in (first[1]..).step_by(step).zip(line) {
+                    let [y, x] = [y.wrapping_sub(map.pad[0]), x.wrapping_sub(map.pad[1])];
+                    if y < height && x < width {
+                        *place = (y * width + x) * parts;
                     }
-                    half[x] = input::<FUSED>(&column);
                 }
-                for row in 0..PATCH {
-                    let [a, b, c, d, e, f] = &half;
-                    let line = input::<FUSED>(&[a[row], b[row], c[row], d[row], e[row], f[row]]);
-                    for (column, result) in line.into_iter().enumerate() {
-                        points[((row * PATCH + column) * stride + channel) * parts + part] = result;
+            }
+            for (channel, image) in x.chunks_exact(height * width * parts).take(inputs).enumerate() {
+                let plane = channel * step * step + phase;
+                for part in 0..parts {
+                    for x in 0..PATCH {
+                        let mut column = [[0.0; VECTOR]; PATCH];
+                        for (pixel, line) in column.iter_mut().zip(&places) {
+                            if let Some(found) = image.get(line[x] + part) {
+                                *pixel = *found;
+                            }
+                        }
+                        half[x] = input::<PATCH, FUSED>(&column);
+                    }
+                    for row in 0..PATCH {
+                        let mut line = [[0.0; VECTOR]; PATCH];
+                        for x in 0..PATCH {
+                            line[x] = half[x][row];
+                        }
+                        let line = input::<PATCH, FUSED>(&line);
+                        for (column, result) in line.into_iter().enumerate() {
+                            points[((row * PATCH + column) * stride + plane) * parts + part] = result;
+                        }
                     }
                 }
             }
@@ -184,15 +226,15 @@ impl<const LANES: usize> Apply<'_, LANES> {
     /// Multiplies with one block of kernels and transforms back.
     #[inline(always)]
     fn write<const WIDTH: usize, const FUSED: bool>(&mut self, block: &[f32], first: usize, at: [usize; 2]) {
-        let [inputs, outputs] = self.map.channels;
+        let (planes, outputs) = (self.map.planes(), self.map.channels[1]);
         let stride = self.map.stride();
         let (weights, _) = block.as_chunks::<WIDTH>();
-        let (points, products) = self.points.split_at_mut(POINTS * stride * LANES);
+        let (points, products) = self.points.split_at_mut(PATCH * PATCH * stride * LANES);
         let (points, _) = points.as_chunks::<LANES>();
         let (sums_of, _) = products.as_chunks_mut::<LANES>();
-        for (point, product) in sums_of.chunks_exact_mut(WIDTH).take(POINTS).enumerate() {
-            let (weights, points) = (&weights[point * inputs..], &points[point * stride..]);
-            let sums = sums::<LANES, WIDTH, FUSED>(weights.iter().zip(points).take(inputs));
+        for (point, product) in sums_of.chunks_exact_mut(WIDTH).take(PATCH * PATCH).enumerate() {
+            let (weights, points) = (&weights[point * planes..], &points[point * stride..]);
+            let sums = sums::<LANES, WIDTH, FUSED>(weights.iter().zip(points).take(planes));
             product.copy_from_slice(&sums);
         }
         let parts = LANES / VECTOR;
@@ -206,12 +248,14 @@ impl<const LANES: usize> Apply<'_, LANES> {
                     for (row, entry) in line.iter_mut().enumerate() {
                         *entry = products[((row * PATCH + column) * WIDTH + o - first) * parts + part];
                     }
-                    *half = output::<FUSED>(&line);
+                    *half = output::<PATCH, FUSED>(&line);
                 }
                 for (row, y) in (at[0]..height).take(TILE).enumerate() {
-                    let [a, b, c, d, e, f] = &half;
-                    let line = output::<FUSED>(&[a[row], b[row], c[row], d[row], e[row], f[row]]);
-                    for (x, sum) in (at[1]..width).zip(line) {
+                    let mut line = [[0.0; VECTOR]; PATCH];
+                    for x in 0..PATCH {
+                        line[x] = half[x][row];
+                    }
+                    for (x, sum) in (at[1]..width).zip(output::<PATCH, FUSED>(&line)) {
                         let place = ((o * height + y) * width + x) * parts + part;
                         Target { place, bias: self.map.bias[o], finish: self.finish }.write(self.out, &sum);
                     }
@@ -245,26 +289,44 @@ fn fma<const FUSED: bool>(a: f32, x: Vector, y: Vector) -> Vector {
 
 /// `B^T d`.
 #[inline(always)]
-fn input<const FUSED: bool>(d: &[Vector; PATCH]) -> [Vector; PATCH] {
+fn input<const PATCH: usize, const FUSED: bool>(d: &[Vector; PATCH]) -> [Vector; PATCH] {
     let of = fma::<FUSED>;
-    let (even, odd) = (of(-4.0, d[2], d[4]), of(-4.0, d[1], d[3]));
-    let (outer, inner) = (sub(d[4], d[2]), sub(d[3], d[1]));
-    [
-        of(4.0, d[0], of(-5.0, d[2], d[4])),
-        add(even, odd),
-        sub(even, odd),
-        of(2.0, inner, outer),
-        of(-2.0, inner, outer),
-        of(4.0, d[1], of(-5.0, d[3], d[5])),
-    ]
+    let mut result = [[0.0; VECTOR]; PATCH];
+    if PATCH == 5 {
+        let (outer, inner) = (sub(d[4], d[2]), sub(d[3], d[1]));
+        result[0] = of(2.0, sub(d[0], d[2]), inner);
+        result[1] = of(-2.0, d[1], sub(d[3], d[2]));
+        result[2] = of(2.0, d[1], of(-3.0, d[2], d[3]));
+        result[3] = inner;
+        result[4] = of(-2.0, inner, outer);
+    } else {
+        let (even, odd) = (of(-4.0, d[2], d[4]), of(-4.0, d[1], d[3]));
+        let (outer, inner) = (sub(d[4], d[2]), sub(d[3], d[1]));
+        result[0] = of(4.0, d[0], of(-5.0, d[2], d[4]));
+        result[1] = add(even, odd);
+        result[2] = sub(even, odd);
+        result[3] = of(2.0, inner, outer);
+        result[4] = of(-2.0, inner, outer);
+        result[5] = of(4.0, d[1], of(-5.0, d[3], d[5]));
+    }
+    result
 }
 
 /// `A^T m`.
 #[inline(always)]
-fn output<const FUSED: bool>(m: &[Vector; PATCH]) -> [Vector; TILE] {
+fn output<const PATCH: usize, const FUSED: bool>(m: &[Vector; PATCH]) -> [Vector; TILE] {
     let of = fma::<FUSED>;
-    let (near, far) = (add(m[1], m[2]), add(m[3], m[4]));
-    let (slope, steep) = (sub(m[1], m[2]), sub(m[3], m[4]));
+    let (near, slope) = (add(m[1], m[2]), sub(m[1], m[2]));
+    if PATCH == 5 {
+        let far = m[3];
+        return [
+            add(add(m[0], near), far),
+            of(2.0, far, slope),
+            of(4.0, far, near),
+            of(8.0, far, add(slope, m[4])),
+        ];
+    }
+    let (far, steep) = (add(m[3], m[4]), sub(m[3], m[4]));
     [add(add(m[0], near), far), of(2.0, steep, slope), of(4.0, far, near), of(8.0, steep, add(slope, m[5]))]
 }
 
@@ -300,7 +362,8 @@ mod tests {
         #[test]
         fn filtering_follows_the_definition(
             [inputs, outputs] in [1_usize..9, 1..15],
-            image in [3_usize..12, 3..12],
+            step in 1_usize..=2,
+            image in [4_usize..14, 4..14],
             pad in [0_usize..3, 0..3],
             after in [0_usize..3, 0..3],
             samples in 1_usize..=WIDE,
@@ -308,8 +371,9 @@ mod tests {
             relu in any::<bool>(),
             added in any::<bool>(),
         ) {
-            let out = [0, 1].map(|axis| image[axis] + pad[axis] + after[axis] - 2);
-            let map = Winograd::new([inputs, outputs], [image, pad, out], weight, bias);
+            let kernel = Winograd::KERNELS[step - 1];
+            let out = [0, 1].map(|axis| (image[axis] + pad[axis] + after[axis] - kernel) / step + 1);
+            let map = Winograd::new([inputs, outputs], step, [image, pad, out], weight, bias);
             let len = inputs * image[0] * image[1];
             let x: Vec<f32> = (0..samples * len).map(|i| ((i * 37 + seed * 11) % 97) as f32 / 97.0 - 0.4).collect();
             let add: Vec<f32> = (0..samples * outputs * out[0] * out[1]).map(|i| (i % 7) as f32 - 3.0).collect();
@@ -321,9 +385,9 @@ mod tests {
                 {
                     let mut exact = f64::from(bias(o)) + if added { f64::from(add[at]) } else { 0.0 };
                     let mut size = 1.0 + exact.abs();
-                    for (i, tap) in (0..inputs).flat_map(|i| (0..9).map(move |t| (i, t))) {
+                    for (i, tap) in (0..inputs).flat_map(|i| (0..kernel * kernel).map(move |t| (i, t))) {
                         size += f64::from(weight(o, i, tap).abs());
-                        let [row, column] = [y + tap / 3, column + tap % 3];
+                        let [row, column] = [step * y + tap / kernel, step * column + tap % kernel];
                         let (Some(row), Some(column)) = (row.checked_sub(pad[0]), column.checked_sub(pad[1])) else {
                             continue;
                         };
@@ -350,10 +414,13 @@ mod tests {
 
     #[test]
     fn nothing_undefined_is_hidden() {
-        let map = Winograd::new([1, 1], [[8, 8], [1, 1], [8, 8]], |_, _, _| 1.0, |_| 0.0);
-        let mut x = vec![1.0; 64];
-        x[9] = f32::NAN;
-        let out = run::<NARROW>(&map, &x, None, true);
-        assert!((0..3).flat_map(|y| (0..3).map(move |x| y * 8 + x)).all(|i| out[i].is_nan()));
+        for (step, [size, reading]) in [(1, [8, 3]), (2, [4, 2])] {
+            let map = Winograd::new([1, 1], step, [[8, 8], [1, 1], [size; 2]], |_, _, _| 1.0, |_| 0.0);
+            let mut x = vec![1.0; 64];
+            // The first outputs of the first rows read it.
+            x[9 * step] = f32::NAN;
+            let out = run::<NARROW>(&map, &x, None, true);
+            assert!((0..reading).all(|y| (0..reading).all(|x| out[y * size + x].is_nan())));
+        }
     }
 }
