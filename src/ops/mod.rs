@@ -34,7 +34,7 @@ pub use conv::Conv;
 pub use dense::Dense;
 pub use elementwise::Function;
 pub use exponential::{Elu, Erf, Exp, Gelu, GeluTanh, Sigmoid, Softplus, Tanh};
-pub use panel::{Order, PanelAdjoint, Scratch};
+pub use panel::{Order, PanelAdjoint, Workspace};
 pub use piecewise::{Abs, Clip, HardSwish, LeakyRelu, Relu, Sign};
 pub use planes::{Plane, Term};
 pub use power::{Cos, Log, Pow, Reciprocal, Sin, Sqrt};

@@ -89,10 +89,25 @@ struct Source {
     shift: u32,
 }
 
-/// Working memory of a [`PanelAdjoint`].
+/// Memory of passes back through a network.
 #[derive(Default)]
-pub struct Scratch {
+pub struct Workspace {
     live: Vec<u32>,
+    free: Vec<Panel>,
+}
+
+impl Workspace {
+    /// A panel of zeros for a value of `len` entries.
+    pub fn panel(&mut self, len: usize) -> Panel {
+        let mut panel = self.free.pop().unwrap_or_default();
+        panel.reset(len);
+        panel
+    }
+
+    /// Takes a panel that is not needed any more.
+    pub fn give_back(&mut self, panel: Panel) {
+        self.free.push(panel);
+    }
 }
 
 impl<'a> PanelAdjoint<'a> {
@@ -131,18 +146,18 @@ impl<'a> PanelAdjoint<'a> {
         &self,
         y: &mut Panel,
         grads: &mut [Panel],
-        scratch: &mut Scratch,
+        memory: &mut Workspace,
         mut f: impl FnMut(&mut Block),
     ) {
         if let Some(blocks) = &self.blocks {
-            return y.drain(blocks.size, &mut scratch.live, |number, y| {
+            return y.drain(blocks.size, &mut memory.live, |number, y| {
                 f(y);
                 let Source { class, weights, shift } = blocks.all[number];
                 let (weights, taps) = (&blocks.weights[weights as usize..], &blocks.classes[class as usize]);
                 accumulate(weights, y, taps, shift as usize, &mut grads[0]);
             });
         }
-        y.drain(self.entries.len(), &mut scratch.live, |_, y| {
+        y.drain(self.entries.len(), &mut memory.live, |_, y| {
             f(y);
             if let Affine::Sparse(op) = self.op {
                 return self.add_sparse(op, y, grads);
@@ -383,11 +398,11 @@ mod tests {
             let mut grads = vec![Panel::default(); inputs.len()];
             grads.iter_mut().zip(&inputs).for_each(|(grad, &len)| grad.reset(len));
             let adjoint = PanelAdjoint::new(&op, &from, outputs);
-            let mut scratch = Scratch::default();
-            adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |_| ());
+            let mut memory = Workspace::default();
+            adjoint.add_to(&mut y.clone(), &mut grads, &mut memory, |_| ());
             // Each entry is shown once before it is used.
             let mut shown = vec![0; outputs];
-            adjoint.add_to(&mut y.clone(), &mut grads, &mut scratch, |block| {
+            adjoint.add_to(&mut y.clone(), &mut grads, &mut memory, |block| {
                 block.update(|place, lane| {
                     shown[to.entry(place)] += 1;
                     lane.0.iter_mut().for_each(|x| *x *= 2.0);

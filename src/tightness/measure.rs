@@ -6,12 +6,12 @@ use ndarray::{ArrayView2, s};
 use rayon::prelude::*;
 
 use super::linearize::{Mask, Unsupported, used_nodes};
-use super::radii::{Backward, Frame, Workspace};
+use super::radii::{Backward, Frame};
 use super::scaled::Scaled;
 use crate::bounds::{InputBox, Intervals};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{LANES, Panel};
-use crate::ops::{Op, Order};
+use crate::ops::{Op, Order, Workspace};
 
 /// Inputs that pass through the network together.
 const TILE: usize = 16;

@@ -31,6 +31,7 @@ pub mod closed_form;
 mod companion;
 pub mod exact;
 pub mod generate;
+mod lanes;
 mod linearize;
 mod measure;
 mod radii;

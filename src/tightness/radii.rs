@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 
+use super::lanes::{Data, Dot, Greatest, Multiply};
 use super::linearize::{Action, Mask};
 use super::scaled::{Scaled, scale};
 use crate::bounds::{Intervals, propagate};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
-use crate::ops::{Affine, Op, Order, PanelAdjoint, Scratch, Weights};
+use crate::kernels::{Entries, LANES, Lane, Panel, dispatch};
+use crate::ops::{Affine, Op, Order, PanelAdjoint, Weights, Workspace};
 
 /// Numbers are brought back to about 1 when they leave `2^-LIMIT .. 2^LIMIT`.
 const LIMIT: i64 = 200;
@@ -113,30 +114,16 @@ struct Pending {
     open: Option<Panel>,
 }
 
-/// Memory of passes.
-#[derive(Default)]
-pub(super) struct Workspace {
-    free: Vec<Panel>,
-    scratch: Scratch,
-}
-
-impl Workspace {
-    fn panel(&mut self, len: usize) -> Panel {
-        let mut panel = self.free.pop().unwrap_or_default();
-        panel.reset(len);
-        panel
+/// Adds a part to a sum.
+fn add(sum: &mut Option<Panel>, part: Panel, memory: &mut Workspace) {
+    let Some(sum) = sum else {
+        *sum = Some(part);
+        return;
+    };
+    for place in part.live() {
+        sum.entry(place).0.iter_mut().zip(&part.get(place).0).for_each(|(s, p)| *s += p);
     }
-
-    fn add(&mut self, sum: &mut Option<Panel>, part: Panel) {
-        let Some(sum) = sum else {
-            *sum = Some(part);
-            return;
-        };
-        for place in part.live() {
-            sum.entry(place).0.iter_mut().zip(&part.get(place).0).for_each(|(s, p)| *s += p);
-        }
-        self.free.push(part);
-    }
+    memory.give_back(part);
 }
 
 /// Rows on their way back, one for each lane of a panel.
@@ -245,15 +232,15 @@ impl<'a> Frame<'a> {
                     let Some(mut part) = part else { continue };
                     let mut below: Vec<Panel> =
                         node.inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
-                    adjoint.add_to(&mut part, &mut below, &mut memory.scratch, |_| ());
-                    memory.free.push(part);
+                    adjoint.add_to(&mut part, &mut below, memory, |_| ());
+                    memory.give_back(part);
                     for (&v, mut below) in node.inputs.iter().zip(below) {
                         if merged && closes {
                             let sums = self.dot(v, &mut below, &pass);
                             pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
                         }
                         let to = &mut pass.pending[v];
-                        memory.add(if merged && !closes { &mut to.merged } else { &mut to.open }, below);
+                        add(if merged && !closes { &mut to.merged } else { &mut to.open }, below, memory);
                     }
                 }
             } else {
@@ -263,7 +250,7 @@ impl<'a> Frame<'a> {
                     pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
                 }
                 if let Some(part) = above.open {
-                    memory.add(&mut open, part);
+                    add(&mut open, part, memory);
                 }
                 if let Some(open) = open {
                     self.pass(i, open, &mut pass, memory);
@@ -275,12 +262,12 @@ impl<'a> Frame<'a> {
         if let Some(mut merged) = merged {
             let sums = self.dot(0, &mut merged, &pass);
             pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
-            memory.add(&mut open, merged);
+            add(&mut open, merged, memory);
         }
         let mut optimal = [Scaled::default(); LANES];
         if let Some(mut open) = open {
             optimal = self.dot(0, &mut open, &pass);
-            memory.free.push(open);
+            memory.give_back(open);
         }
         std::array::from_fn(|lane| [optimal[lane], pass.layerwise[lane]])
     }
@@ -312,9 +299,9 @@ impl<'a> Frame<'a> {
                         below[input].entry(orders[inputs[input]].place(entry)).0[lane] += c;
                     }
                 }
-                memory.free.push(open);
+                memory.give_back(open);
                 for (&v, part) in inputs.iter().zip(below) {
-                    memory.add(&mut pass.pending[v].open, part);
+                    add(&mut pass.pending[v].open, part, memory);
                 }
             }
             action => {
@@ -323,7 +310,7 @@ impl<'a> Frame<'a> {
                     let entries = &self.back.entries[i + 1];
                     dispatch(Multiply { coefficients: &mut open, data, entries });
                 }
-                memory.add(&mut pass.pending[inputs[0]].open, open);
+                add(&mut pass.pending[inputs[0]].open, open, memory);
             }
         }
     }
@@ -363,97 +350,6 @@ impl Pass {
         for (exponent, shift) in self.exponents.iter_mut().zip(shifts) {
             *exponent += shift;
         }
-    }
-}
-
-/// For each lane the data of its input.
-struct Data<'a> {
-    rows: [&'a [f64]; LANES],
-    /// Whether all lanes have the same input.
-    one: bool,
-}
-
-impl<'a> Data<'a> {
-    /// From `batch * len` numbers.
-    fn new(all: &'a [f64], len: usize, inputs: &[usize; LANES]) -> Self {
-        let rows = inputs.map(|input| &all[input * len..][..len]);
-        Self { rows, one: inputs.iter().all(|input| *input == inputs[0]) }
-    }
-
-    #[inline(always)]
-    fn at(&self, entry: usize) -> Lane {
-        if self.one {
-            return Lane([self.rows[0][entry]; LANES]);
-        }
-        let mut lane = Lane::ZERO;
-        for (x, row) in lane.0.iter_mut().zip(&self.rows) {
-            *x = row[entry];
-        }
-        lane
-    }
-}
-
-/// `sum |coefficient| data` for each lane.
-struct Dot<'a> {
-    coefficients: &'a mut Panel,
-    data: Data<'a>,
-    entries: &'a [u32],
-}
-
-impl Kernel for Dot<'_> {
-    type Output = Lane;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> Lane {
-        let mut sums = Lane::ZERO;
-        self.coefficients.update(|place, coefficients| {
-            let data = self.data.at(self.entries[place] as usize);
-            for lane in 0..LANES {
-                sums.0[lane] += coefficients.0[lane].abs() * data.0[lane];
-            }
-            true
-        });
-        sums
-    }
-}
-
-/// Every coefficient times its number of the data.
-struct Multiply<'a> {
-    coefficients: &'a mut Panel,
-    data: Data<'a>,
-    entries: &'a [u32],
-}
-
-impl Kernel for Multiply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        self.coefficients.update(|place, coefficients| {
-            let data = self.data.at(self.entries[place] as usize);
-            *coefficients = coefficients.map(|lane, x| x * data.0[lane]);
-            !coefficients.is_zero()
-        });
-    }
-}
-
-/// The greatest absolute coefficient of each lane.
-struct Greatest<'a>(&'a mut Panel);
-
-impl Kernel for Greatest<'_> {
-    type Output = Lane;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> Lane {
-        let mut greatest = Lane::ZERO;
-        self.0.update(|_, coefficients| {
-            greatest = greatest.map(|lane, most| {
-                let size = coefficients.0[lane].abs();
-                choose(size > most, size, most)
-            });
-            true
-        });
-        greatest
     }
 }
 

@@ -8,23 +8,7 @@ use crate::bounds::rounding::gamma;
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
 use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
-use crate::ops::Scratch;
-
-/// Memory of one pass.
-#[derive(Default)]
-pub(super) struct Workspace {
-    free: Vec<Panel>,
-    scratch: Scratch,
-}
-
-impl Workspace {
-    /// A panel of zeros.
-    fn panel(&mut self, len: usize) -> Panel {
-        let mut panel = self.free.pop().unwrap_or_default();
-        panel.reset(len);
-        panel
-    }
-}
+use crate::ops::Workspace;
 
 /// A panel of linear functions on their way back: `constant + sum over values
 /// of pending . value`, each known up to `error`.
@@ -70,7 +54,8 @@ impl Relaxed<'_> {
         let bounds = self.concretise(&pass, a.as_mut());
         match (slopes, a) {
             (Some(slopes), a) => slopes.input = a,
-            (None, a) => memory.free.extend(a),
+            (None, Some(a)) => memory.give_back(a),
+            (None, None) => (),
         }
         bounds
     }
@@ -96,7 +81,7 @@ impl Relaxed<'_> {
                     pass.absorb(&mut a, step, |i, _| Lane([offset.get(i).copied().unwrap_or(0.0); LANES]));
                 }
                 let adjoint = self.plan.adjoints[index].as_ref().expect("one for each affine map");
-                adjoint.add_to(&mut a, &mut parts, &mut memory.scratch, |_| ());
+                adjoint.add_to(&mut a, &mut parts, memory, |_| ());
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
@@ -138,7 +123,7 @@ impl Relaxed<'_> {
             }),
         }
         pass.pay(step);
-        memory.free.push(a);
+        memory.give_back(a);
         for (&v, part) in node.inputs.iter().zip(parts) {
             self.deposit(pass, v, part, memory);
         }
@@ -164,9 +149,9 @@ impl Relaxed<'_> {
         let inputs = &self.graph.nodes[before].inputs;
         let mut parts: Vec<Panel> = inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
         let adjoint = self.plan.adjoints[before].as_ref().expect("one for each affine map");
-        adjoint.add_to(&mut a, &mut parts, &mut memory.scratch, |block| pass.absorb(block, step, line));
+        adjoint.add_to(&mut a, &mut parts, memory, |block| pass.absorb(block, step, line));
         pass.pay(&self.steps[before]);
-        memory.free.push(a);
+        memory.give_back(a);
         for (&v, part) in inputs.iter().zip(parts) {
             self.deposit(pass, v, part, memory);
         }
@@ -180,7 +165,7 @@ impl Relaxed<'_> {
         };
         let cost = dispatch(Merge { sum, part: &mut part, sizes: &self.sizes[v] });
         pass.error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
-        memory.free.push(part);
+        memory.give_back(part);
     }
 
     /// The least values over the input set.

@@ -36,8 +36,7 @@ use super::rounding::{centre_radius, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{LANES, Panel};
-use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint};
-use backward::Workspace;
+use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint, Workspace};
 use step::Step;
 
 /// What backward passes need to know of a network, for all inputs.

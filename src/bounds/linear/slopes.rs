@@ -9,12 +9,11 @@
 use rayon::prelude::*;
 
 use super::Relaxed;
-use super::backward::Workspace;
 use super::step::Kind;
 use crate::bounds::Intervals;
 use crate::graph::ValueId;
 use crate::kernels::{LANES, Lane, Panel};
-use crate::ops::{Line, Lines, Op, Weights};
+use crate::ops::{Line, Lines, Op, Weights, Workspace};
 
 /// The choices, and what the last backward pass found.
 #[derive(Default)]
