@@ -72,6 +72,15 @@ impl Graph {
         self.len(self.output)
     }
 
+    /// Arranges the weights for interval bounds, which is else done when they are first needed.
+    pub fn prepare_boxes(&self) {
+        for node in &self.nodes {
+            if let Op::Affine(op) = &node.op {
+                let _ = op.boxes(self.len(node.inputs[0]));
+            }
+        }
+    }
+
     /// Where the entries of every value stand in a panel.
     #[must_use]
     pub fn orders(&self) -> Vec<Order> {

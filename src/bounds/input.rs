@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use super::rounding::outward;
+use crate::kernels::{Kernel, dispatch};
 
 /// One l-inf box for each network input: all `z` with `lower <= z <= upper`
 /// entry by entry; for the l2 and l1 norms, the points of the box that lie in
@@ -79,6 +80,29 @@ pub enum BoxError {
     },
 }
 
+/// Moves ends that are still centres outward by `eps`, rounded outward.
+struct Widen<'a> {
+    lower: &'a mut [f64],
+    upper: &'a mut [f64],
+    eps: f64,
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let (lower, rest) = self.lower.as_chunks_mut::<8>();
+        let (upper, others) = self.upper.as_chunks_mut::<8>();
+        for (lower, upper) in lower.iter_mut().zip(upper) {
+            (*lower, *upper) = outward(*lower, [self.eps; 8]);
+        }
+        for (lower, upper) in rest.iter_mut().zip(others) {
+            ([*lower], [*upper]) = outward([*lower], [self.eps]);
+        }
+    }
+}
+
 impl InputBox {
     /// The l-inf balls of radius `eps` around the rows of `x` (`n x input_len`),
     /// cut to the data range `clip` where one is given. Ends are rounded
@@ -109,14 +133,16 @@ impl InputBox {
         }
         let [mut lower, mut upper] = [(); 2].map(|()| Array2::zeros(x.dim()));
         let ends = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(upper.axis_iter_mut(Axis(0)));
-        ends.zip(x.axis_iter(Axis(0))).for_each(|((lower, upper), x)| {
-            for ((lower, upper), &x) in lower.into_iter().zip(upper).zip(x) {
-                let ([below], [above]) = match eps {
-                    0.0 => ([f64::from(x)], [f64::from(x)]),
-                    _ => outward([f64::from(x)], [eps]),
-                };
-                (*lower, *upper) = (below.clamp(low, high), above.clamp(low, high));
+        ends.zip(x.axis_iter(Axis(0))).for_each(|((mut lower, mut upper), x)| {
+            let (Some(lower), Some(upper)) = (lower.as_slice_mut(), upper.as_slice_mut()) else {
+                unreachable!("rows of fresh arrays")
+            };
+            lower.iter_mut().zip(x).for_each(|(lower, &x)| *lower = f64::from(x));
+            upper.copy_from_slice(lower);
+            if eps > 0.0 {
+                dispatch(Widen { lower, upper, eps });
             }
+            lower.iter_mut().chain(upper).for_each(|end| *end = end.clamp(low, high));
         });
         Ok(Self { lower, upper, ball: None })
     }

@@ -90,6 +90,7 @@ impl<'a> MarginBounds<'a> {
     /// Prepares the bounds of one network.
     #[must_use]
     pub fn new(graph: &'a Graph, method: Method) -> Self {
+        graph.prepare_boxes();
         let mut keep = vec![false; graph.nodes.len() + 1];
         keep[graph.output] = true;
         for (i, node) in graph.nodes.iter().enumerate().rev() {

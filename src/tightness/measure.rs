@@ -97,6 +97,7 @@ impl<'a> Tightness<'a> {
     /// piecewise linear.
     pub fn new(graph: &'a Graph, mask: Mask) -> Result<Self, Unsupported> {
         let used = used_nodes(graph)?;
+        graph.prepare_boxes();
         Ok(Self { graph, mask, used, back: Backward::new(graph) })
     }
 
