@@ -482,7 +482,7 @@ it. A ratio above 1 says that Tightrope, on all cores, is faster.
   reaches in f32 ({peak[0]:.0f} GFLOP/s here, {peak[1]:.0f} on all cores;
   `cargo bench --bench peak`). Less work than stated is done where noise is
   drawn behind the first layer (MLP) and where convolutions are filtered
-  (ResNet-20).
+  (CNN, ResNet-20).
 - Bounds: MNIST at eps .1 in f64 with rounding accounted for, against f32
   without. IBP on 1,000 images; CROWN on 100, against auto_LiRPA 0.3; tightness
   on 100, where ours computes the companion figures, too. Margins and tightness

@@ -17,7 +17,8 @@ impl Order {
     /// Entries in their own order.
     pub const PLAIN: Self = Self { channels: 1, pixels: 1 };
 
-    /// Of what an affine map or an elementwise function, if `op` is none, makes of a value of this order.
+    /// The order of what an affine map makes of a value of this order. An elementwise function, `None`,
+    /// keeps it.
     #[must_use]
     pub fn after(self, op: Option<&Affine>) -> Self {
         match op {

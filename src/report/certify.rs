@@ -44,7 +44,8 @@ pub struct CertifyRecord {
     pub attack_margin: Option<f64>,
     /// File of the perturbed input that is classified otherwise.
     pub counterexample: Option<String>,
-    /// Seconds spent on this result.
+    /// Seconds spent on this result: on its bounds, without the prediction, or on the attack where it stands
+    /// alone.
     pub seconds: f64,
 }
 

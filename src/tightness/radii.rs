@@ -275,8 +275,8 @@ impl<'a> Frame<'a> {
     /// The layer-wise radii of a value times the absolute coefficients, summed.
     fn dot(&self, value: ValueId, coefficients: &mut Panel, pass: &Pass) -> [Scaled; LANES] {
         let Layerwise { radii, exponents: units } = &self.layerwise[value];
-        let data = Data::new(radii, self.graph.len(value), &pass.inputs);
-        let sums = dispatch(Dot { coefficients, data, entries: &self.back.entries[value] });
+        let data = Data::new(radii, &self.back.entries[value], &pass.inputs);
+        let sums = dispatch(Dot(coefficients, data));
         std::array::from_fn(|lane| {
             let exponent = pass.exponents[lane] + units[pass.inputs[lane]];
             if sums.0[lane] == 0.0 { Scaled::default() } else { Scaled::new(sums.0[lane], exponent) }
@@ -306,9 +306,8 @@ impl<'a> Frame<'a> {
             }
             action => {
                 if let Action::Slopes(slopes) = action {
-                    let data = Data::new(slopes, len, &pass.inputs);
-                    let entries = &self.back.entries[i + 1];
-                    dispatch(Multiply { coefficients: &mut open, data, entries });
+                    let data = Data::new(slopes, &self.back.entries[i + 1], &pass.inputs);
+                    dispatch(Multiply(&mut open, data));
                 }
                 add(&mut pass.pending[inputs[0]].open, open, memory);
             }
