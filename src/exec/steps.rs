@@ -67,8 +67,7 @@ pub(super) fn steps(graph: &Graph, fast: bool) -> Vec<Step> {
                 let map = filtering.map_or_else(direct, Map::Filtering);
                 steps.push(Step { inputs, output, work: Work::Map { map, relu: false } });
             }
-            // A function without constants, or with one, is the same for all entries.
-            Op::Elementwise(function) if function.parameters() <= 1 => {
+            Op::Elementwise(function) if function.is_uniform() => {
                 if let Some(Step { output: last, work: Work::Map { relu: relu @ false, .. }, .. }) =
                     steps.last_mut()
                     && function.name() == "relu"

@@ -9,7 +9,8 @@ use crate::kernels::Scalar;
 ///
 /// A new function implements `name` and `eval`; where it is not monotone also
 /// `turning`, where its `eval` rounds also `rounding`, and where its values
-/// are bounded also `image`. Inference and interval bounds follow; linear
+/// are bounded also `image`. One that is the same for all entries says so in
+/// `is_uniform`, and is then evaluated faster. Inference and interval bounds follow; linear
 /// bounds from `shapes` and `derivative`, tightness from `slope`.
 pub trait Function: Debug + Send + Sync {
     /// Name for tables and errors.
@@ -62,6 +63,19 @@ pub trait Function: Debug + Send + Sync {
     /// none on the whole line, or none is known.
     fn lipschitz(&self) -> Option<f64> {
         None
+    }
+
+    /// Whether `eval` does not depend on the entry. Only then may tensors be evaluated in pieces, or
+    /// side by side; a function that does not say so is evaluated correctly, but slowly.
+    fn is_uniform(&self) -> bool {
+        false
+    }
+
+    /// Where to cut `[lower, upper]`, strictly inside, so that the function is easier to bound on both
+    /// sides: the end of a piece or an inflection nearest to the middle, else the middle. `None` where
+    /// nothing is gained, as the function is affine on the interval, and where there is no such point.
+    fn split_point(&self, i: usize, lower: f64, upper: f64) -> Option<f64> {
+        relaxation::split_point(self, i, lower, upper)
     }
 
     /// Number of constants the function holds per network.

@@ -11,6 +11,9 @@ impl Function for Exp {
     fn name(&self) -> &'static str {
         "exp"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::exp(x)
     }
@@ -32,6 +35,9 @@ pub struct Sigmoid;
 impl Function for Sigmoid {
     fn name(&self) -> &'static str {
         "sigmoid"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         sigmoid(x)
@@ -87,6 +93,9 @@ impl Function for Tanh {
     fn name(&self) -> &'static str {
         "tanh"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::tanh(x)
     }
@@ -112,6 +121,9 @@ pub struct Softplus;
 impl Function for Softplus {
     fn name(&self) -> &'static str {
         "softplus"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x.is_nan() { x } else { x.max(0.0) + libm::log1p(libm::exp(-x.abs())) }
@@ -144,6 +156,9 @@ impl Function for Elu {
     fn name(&self) -> &'static str {
         "elu"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         self.gamma * if x < 0.0 { self.alpha * libm::expm1(x) } else { x }
     }
@@ -175,6 +190,9 @@ impl Function for Erf {
     fn name(&self) -> &'static str {
         "erf"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::erf(x)
     }
@@ -205,6 +223,9 @@ const GELU_LEAST: f64 = -0.169_971_207_479_903_9;
 impl Function for Gelu {
     fn name(&self) -> &'static str {
         "gelu"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         // `erfc` keeps the relative error small on the negative side. Infinity
@@ -255,6 +276,9 @@ const GELU_TANH_LEAST: f64 = -0.170_040_750_571_254_5;
 impl Function for GeluTanh {
     fn name(&self) -> &'static str {
         "gelu (tanh)"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x == f64::NEG_INFINITY { 0.0 } else { x * sigmoid(Self::argument(x)) }

@@ -13,6 +13,9 @@ impl Function for Relu {
     fn name(&self) -> &'static str {
         "relu"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn slope(&self, _: usize, x: f64) -> Option<f64> {
         Some(if x < 0.0 { 0.0 } else { 1.0 })
     }
@@ -40,6 +43,9 @@ impl Function for Relu {
             Lines::constant(self.range(i, lower, upper))
         }
     }
+    fn split_point(&self, _: usize, lower: f64, upper: f64) -> Option<f64> {
+        (lower < 0.0 && upper > 0.0).then_some(0.0)
+    }
     fn apply32(&self, _: usize, data: &mut [f32]) {
         // NaN must stay NaN: `max` would hide it.
         for x in data {
@@ -62,6 +68,9 @@ pub struct LeakyRelu {
 impl Function for LeakyRelu {
     fn name(&self) -> &'static str {
         "leaky relu"
+    }
+    fn is_uniform(&self) -> bool {
+        self.slope.is_constant()
     }
     fn slope(&self, i: usize, x: f64) -> Option<f64> {
         Some(if x < 0.0 { self.slope.at(i) } else { 1.0 })
@@ -107,6 +116,9 @@ impl Function for Clip {
     fn name(&self) -> &'static str {
         "clip"
     }
+    fn is_uniform(&self) -> bool {
+        self.low.is_constant() && self.high.is_constant()
+    }
     fn slope(&self, i: usize, x: f64) -> Option<f64> {
         let cut = x < self.low.at(i) || x > self.high.at(i);
         Some(if cut { 0.0 } else { 1.0 })
@@ -118,15 +130,17 @@ impl Function for Clip {
         0.0
     }
     fn parameters(&self) -> usize {
-        [&self.low, &self.high].iter().filter(|p| p.at(0).is_finite()).map(|p| p.values().exact().len()).sum()
+        let limits = [&self.low, &self.high].map(|p| p.values().exact());
+        limits.iter().filter(|limit| limit.iter().any(|x| x.is_finite())).map(|limit| limit.len()).sum()
     }
     fn shapes(&self, i: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
         let (low, high) = (self.low.at(i), self.high.at(i));
         [low.min(high), high, f64::INFINITY].map(|end| (end, Shape::Straight)).to_vec()
     }
     fn derivative(&self, i: usize, x: f64, toward: f64) -> (f64, f64) {
-        let middle = 0.5 * x + 0.5 * toward;
-        let slope = f64::from(u8::from(middle > self.low.at(i) && middle < self.high.at(i)));
+        let (low, high) = (self.low.at(i), self.high.at(i));
+        let free = if toward < x { low < x && x <= high } else { low <= x && x < high };
+        let slope = f64::from(u8::from(free));
         (slope, slope)
     }
     fn lipschitz(&self) -> Option<f64> {
@@ -141,6 +155,9 @@ pub struct Abs;
 impl Function for Abs {
     fn name(&self) -> &'static str {
         "abs"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn slope(&self, _: usize, x: f64) -> Option<f64> {
         Some(if x < 0.0 { -1.0 } else { 1.0 })
@@ -175,6 +192,9 @@ impl Function for Sign {
     fn name(&self) -> &'static str {
         "sign"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x == 0.0 { 0.0 } else { x.signum() }
     }
@@ -197,6 +217,9 @@ impl Function for Sign {
         }
         lines
     }
+    fn split_point(&self, _: usize, lower: f64, upper: f64) -> Option<f64> {
+        (lower < 0.0 && upper > 0.0).then_some(0.0)
+    }
 }
 
 /// `x * min(max(x / 6 + 1/2, 0), 1)`.
@@ -206,6 +229,9 @@ pub struct HardSwish;
 impl Function for HardSwish {
     fn name(&self) -> &'static str {
         "hard swish"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x >= 3.0 {

@@ -11,6 +11,9 @@ impl Function for Log {
     fn name(&self) -> &'static str {
         "log"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::log(x)
     }
@@ -33,6 +36,9 @@ impl Function for Sqrt {
     fn name(&self) -> &'static str {
         "sqrt"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         x.sqrt()
     }
@@ -54,6 +60,9 @@ pub struct Reciprocal;
 impl Function for Reciprocal {
     fn name(&self) -> &'static str {
         "reciprocal"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         1.0 / x
@@ -86,6 +95,9 @@ impl Pow {
 impl Function for Pow {
     fn name(&self) -> &'static str {
         "pow"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if self.exponent == 2.0 { x * x } else { libm::pow(x, self.exponent) }
@@ -180,6 +192,9 @@ impl Function for Sin {
     fn name(&self) -> &'static str {
         "sin"
     }
+    fn is_uniform(&self) -> bool {
+        true
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::sin(x)
     }
@@ -207,6 +222,9 @@ pub struct Cos;
 impl Function for Cos {
     fn name(&self) -> &'static str {
         "cos"
+    }
+    fn is_uniform(&self) -> bool {
+        true
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::cos(x)

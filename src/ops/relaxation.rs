@@ -88,6 +88,24 @@ pub(super) fn lines<F: Function + ?Sized>(f: &F, i: usize, lower: f64, upper: f6
     lines
 }
 
+/// The point of [`Function::split_point`].
+pub(super) fn split_point<F: Function + ?Sized>(f: &F, i: usize, lower: f64, upper: f64) -> Option<f64> {
+    let bounded = (upper - lower).is_finite();
+    let middle = if bounded { 0.5 * lower + 0.5 * upper } else { 0.0_f64.max(lower).min(upper) };
+    let inside = |x: &f64| lower < *x && *x < upper;
+    let shapes = f.shapes(i, lower, upper);
+    // Where two straight pieces of one slope meet, nothing changes.
+    let changes = |pair: &&[(f64, Shape)]| {
+        let x = pair[0].0;
+        let straight = pair[0].1 == Shape::Straight && pair[1].1 == Shape::Straight;
+        inside(&x) && !(straight && f.derivative(i, x, lower) == f.derivative(i, x, upper))
+    };
+    let ends = shapes.windows(2).filter(changes).map(|pair| pair[0].0);
+    let nearest = ends.min_by(|a, b| (a - middle).abs().total_cmp(&(b - middle).abs()));
+    let straight = shapes.iter().find(|(end, _)| lower < *end).is_some_and(|(_, s)| *s == Shape::Straight);
+    nearest.or_else(|| Some(middle).filter(|x| bounded && !straight && inside(x)))
+}
+
 /// The lines of a `ReLU` that turns inside the interval.
 pub(super) fn relu(lower: f64, upper: f64, hint: Hint) -> Lines {
     let alpha = unit(hint.lower).unwrap_or(f64::from(u8::from(upper > -lower)));

@@ -98,6 +98,12 @@ impl Periodic {
         &self.values
     }
 
+    /// Whether one value stands for all entries.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.values.exact.len() == 1
+    }
+
     /// How many consecutive entries share a value.
     #[must_use]
     pub fn inner(&self) -> usize {

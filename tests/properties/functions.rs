@@ -48,6 +48,65 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_uniform_functions_say_so(seed: u64) {
+        let mut random = Random::new(seed);
+        for f in functions(&mut random, 4) {
+            let x = 4.0 * random.unit();
+            let same = (1..4).all(|i| f.eval(i, x).to_bits() == f.eval(0, x).to_bits());
+            prop_assert!(same || !f.is_uniform(), "{} at {x}", f.name());
+        }
+    }
+
+    #[test]
+    fn cuts_lie_inside_and_do_not_loosen_bounds(seed: u64, width in -6i32..3) {
+        let mut random = Random::new(seed);
+        for f in functions(&mut random, 4) {
+            let i = random.below(4);
+            let centre = 4.0 * random.unit();
+            let reach = 10f64.powi(width) * random.unit().abs();
+            let (lower, upper) = (centre - reach, centre + reach);
+            if let Some(x) = f.split_point(i, lower, upper) {
+                prop_assert!(lower < x && x < upper, "{}: {x} in [{lower}, {upper}]", f.name());
+            } else if f.slope(i, lower).is_some() {
+                // Not cut, so straight.
+                let middle = 0.5 * lower + 0.5 * upper;
+                let straight = 0.5 * f.eval(i, lower) + 0.5 * f.eval(i, upper);
+                let error = (f.eval(i, middle) - straight).abs();
+                prop_assert!(error <= 1e-12 * (1.0 + straight.abs()), "{} bends in [{lower}, {upper}]", f.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn cuts_stand_where_functions_bend() {
+    let clip = Clip { low: Periodic::constant(-1.0), high: Periodic::constant(2.0) };
+    let identity = LeakyRelu { slope: Periodic::constant(1.0) };
+    let table: [(&dyn Function, [f64; 2], Option<f64>); 14] = [
+        (&Relu, [-1.0, 3.0], Some(0.0)),
+        (&Relu, [0.0, 3.0], None),
+        (&Relu, [f64::NEG_INFINITY, 3.0], Some(0.0)),
+        (&clip, [-5.0, 6.0], Some(-1.0)),
+        (&clip, [-2.0, 6.0], Some(2.0)),
+        (&clip, [-1.0, 2.0], None),
+        (&identity, [-1.0, 2.0], None),
+        (&Sign, [-1.0, 2.0], Some(0.0)),
+        (&Sigmoid, [-1.0, 2.0], Some(0.0)),
+        (&Exp, [-1.0, 2.0], Some(0.5)),
+        (&Exp, [1.0, 1.0], None),
+        (&Exp, [f64::NEG_INFINITY, 2.0], None),
+        (&HardSwish, [3.0, 4.0], None),
+        (&HardSwish, [2.0, 7.0], Some(3.0)),
+    ];
+    for (f, [lower, upper], cut) in table {
+        assert_eq!(f.split_point(0, lower, upper), cut, "{} on [{lower}, {upper}]", f.name());
+    }
+}
+
 /// A function with rows of argument, value and derivative, these two as sums
 /// of two f64.
 type Table<F> = (F, Vec<[f64; 5]>);

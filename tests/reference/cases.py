@@ -276,6 +276,20 @@ for opset in (11, 12, 13):
     case(f"Clip/opset {opset}, only max", (2, 4), op("Clip x _ h"), opset=opset, h=0.5)
     case(f"Clip/opset {opset}, neither", (2, 4), op("Clip x"), opset=opset)
 case("Clip/crossed limits", (2, 4), op("Clip x l h"), l=1.0, h=-0.5)
+INF = float("inf")
+for kind, limit in [("Max", [-INF, 5.0, 0.0, 0.0]), ("Max", [0.5, -INF, -INF, 0.0]), ("Min", [INF, -5.0, 0.0, 0.0]),
+                    ("Min", [0.5, INF, 1.0, INF]), ("Max", [-INF] * 4), ("Min", [INF] * 4)]:
+    case(f"{kind}/mixed limits {limit}", (1, 4), op(f"{kind} x c"), c=limit, x=[0.0, 1.0, 2.0, 3.0])
+    case(f"{kind}/mixed limits {limit} behind a layer", (1, 3), op("MatMul x w -> h"), op(f"{kind} h c"), w=(3, 4), c=limit)
+for kind, sign in (("Max", -INF), ("Min", INF)):
+    case(f"{kind}/mixed limits per channel", (1, 2, 3, 2), op(f"{kind} x c"), c=[[[sign]], [[0.25]]])
+    case(f"{kind}/mixed limits per channel behind a convolution", (1, 2, 3, 2), op("Conv x w -> h"), op(f"{kind} h c"),
+         w=(3, 2, 2, 1), c=[[[sign]], [[0.25]], [[-0.25]]])
+    case(f"{kind}/mixed limits along the last axis", (1, 2, 3), op(f"{kind} x c"), c=[sign, 0.25, -1.0])
+    case(f"{kind}/mixed limits to broadcast both ways", (1, 2, 1), op(f"{kind} x c"), c=[sign, 0.25, -1.0])
+case("Clip/mixed limits of both kinds", (1, 4), op("Max x l -> m"), op("Min m h"), l=[-INF, 0.0, -1.0, -INF], h=[0.5, INF, 1.0, INF])
+case("PRelu/first slope one", (1, 4), op("PRelu x s"), s=[1.0, -0.5, 0.0, 2.0], x=[-1.0, -2.0, -0.5, -1.5])
+case("PRelu/per channel behind a convolution", (1, 2, 3, 2), op("Conv x w -> h"), op("PRelu h s"), w=(2, 2, 2, 1), s=[[[0.0]], [[-1.0]]])
 case("Clip/limits as nodes", (2, 4), op("Clip x l h"), l=0.0, h=6.0, store="nodes")
 case("Clip/limits computed", (2, 4), op("Neg h -> l"), op("Clip x l h"), h=0.5)
 case("Clip/f64", (2, 4), op("Clip x l h"), l=-0.1, h=0.7, dtype=np.float64)
