@@ -1,7 +1,7 @@
 //! Gradients of a network in `f32`, by the adjoints of its operators.
 
 use crate::graph::Graph;
-use crate::ops::{Function, MatMul, Op, Product, Weights};
+use crate::ops::{Function, Op, Weights};
 
 /// Values of all nodes for `batch` inputs (`batch x input_len`), unfused.
 pub(super) fn forward(graph: &Graph, batch: usize, x: Vec<f32>) -> Vec<Vec<f32>> {
@@ -51,7 +51,7 @@ pub(super) fn backward(graph: &Graph, batch: usize, values: &[Vec<f32>], seed: V
             }
             Op::Product(op) => {
                 let inputs: Vec<&[f32]> = node.inputs.iter().map(|&v| values[v].as_slice()).collect();
-                product(op, batch, &inputs, &values[index + 1], &y, &mut parts);
+                op.gradient(batch, &inputs, &values[index + 1], &y, &mut parts);
             }
         }
         for (&v, part) in node.inputs.iter().zip(parts) {
@@ -70,56 +70,4 @@ fn derivative(function: &dyn Function, i: usize, x: f32) -> f32 {
     let h = 1e-5 * x.abs().max(1.0);
     let slope = (function.eval(i, x + h) - function.eval(i, x - h)) / (2.0 * h);
     if slope.is_finite() { slope as f32 } else { 0.0 }
-}
-
-fn product(op: &Product, batch: usize, inputs: &[&[f32]], out: &[f32], y: &[f32], parts: &mut [Vec<f32>]) {
-    match op {
-        Product::Multiply => {
-            for side in 0..2 {
-                for (part, (y, other)) in parts[side].iter_mut().zip(y.iter().zip(inputs[1 - side])) {
-                    *part += y * other;
-                }
-            }
-        }
-        Product::MatMul(op) => matrix_product(op, batch, inputs, y, parts),
-        Product::Max { inputs: lens, groups } | Product::LogSumExp { inputs: lens, groups } => {
-            let places: Vec<(usize, usize)> =
-                lens.iter().enumerate().flat_map(|(v, &len)| (0..len).map(move |j| (v, j))).collect();
-            let soft = matches!(op, Product::LogSumExp { .. });
-            for b in 0..batch {
-                for (i, (_, group)) in groups.iter().enumerate() {
-                    let k = b * groups.len() + i;
-                    let members =
-                        group.iter().map(|&j| places[j as usize]).map(|(v, j)| (v, b * lens[v] + j));
-                    if soft {
-                        for (v, at) in members {
-                            parts[v][at] += y[k] * (inputs[v][at] - out[k]).exp();
-                        }
-                    } else if let Some((v, at)) = members.into_iter().find(|&(v, at)| inputs[v][at] == out[k])
-                    {
-                        parts[v][at] += y[k];
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn matrix_product(op: &MatMul, batch: usize, inputs: &[&[f32]], y: &[f32], parts: &mut [Vec<f32>]) {
-    let [m, k, n] = op.size;
-    for b in 0..batch {
-        for (s, &[left, right]) in op.stack.iter().enumerate() {
-            let left = (b * op.matrices[0] + left as usize) * m * k;
-            let right = (b * op.matrices[1] + right as usize) * k * n;
-            let y = &y[(b * op.stack.len() + s) * m * n..][..m * n];
-            for i in 0..m {
-                for j in 0..n {
-                    for p in 0..k {
-                        parts[0][left + i * k + p] += y[i * n + j] * inputs[1][right + p * n + j];
-                        parts[1][right + p * n + j] += y[i * n + j] * inputs[0][left + i * k + p];
-                    }
-                }
-            }
-        }
-    }
 }

@@ -27,7 +27,7 @@ use super::Network;
 use super::affine::Norms;
 use crate::bounds::directed::{add_up, div_up, mul_up, sqrt_up};
 use crate::bounds::{Intervals, propagate};
-use crate::ops::{Op, Product};
+use crate::ops::Op;
 
 /// Unit roundoff of f32.
 const UNIT: f64 = 1.0 / 16_777_216.0;
@@ -164,17 +164,19 @@ impl Network {
                 return Some((Growth::default(), result));
             }
             Op::Affine(op) => op,
-            Op::Product(Product::Max { .. }) => return Some((Growth::default(), result)),
-            Op::Product(Product::LogSumExp { groups, .. }) if groups.longest() < 1 << 24 => {
-                // The error of its evaluation in f64 is relative to 1 + |value|.
-                let local = result.plus(Growth::constant(root)).times(2.0 * UNIT);
+            Op::Product(op) => {
+                if op.is_selection() {
+                    return Some((Growth::default(), result));
+                }
+                let [relative, absolute] = op.evaluation_error()?;
+                let absolute = Growth::constant(mul_up(absolute * UNIT, root));
+                let local = result.times(relative * UNIT).plus(absolute);
                 return Some((local, result.plus(local)));
             }
             Op::Elementwise(_) => {
                 let local = result.times(2.0 * UNIT).plus(Growth::constant(mul_up(TINY, root)));
                 return Some((local, result.plus(local)));
             }
-            Op::Product(_) => return None,
         };
         let terms = op.terms() as f64;
         let units = (terms + 4.0) * UNIT;

@@ -42,7 +42,7 @@ use serde::Serialize;
 use crate::bounds::directed::{add_up, mul_up, sqrt_up};
 use crate::exec::{Fused, fuse};
 use crate::graph::{Graph, Node};
-use crate::ops::{Groups, Op, Product};
+use crate::ops::Op;
 use affine::Norms;
 
 /// Bounds for a whole network and on the way.
@@ -147,31 +147,13 @@ fn norms(graph: &Graph, index: usize, node: &Node) -> Norms {
             let slope = function.lipschitz().filter(|slope| *slope >= 0.0).unwrap_or(f64::INFINITY);
             Norms::same(slope, 1)
         }
-        Op::Product(Product::Max { inputs, groups } | Product::LogSumExp { inputs, groups }) => {
-            reduction(inputs, groups)
-        }
-        Op::Product(Product::Multiply | Product::MatMul(_)) => Norms::same(f64::INFINITY, lens.len()),
+        Op::Product(op) => match op.squared_lipschitz() {
+            Some((whole, parts)) => {
+                let root = |square: f64| if square == 1.0 { 1.0 } else { sqrt_up(square) };
+                let parts: Vec<f64> = parts.into_iter().map(root).collect();
+                Norms { whole: root(whole), absolute: parts.clone(), parts }
+            }
+            None => Norms::same(f64::INFINITY, lens.len()),
+        },
     }
-}
-
-/// A maximum or log-sum-exp of a group moves by at most the largest change of
-/// an entry, hence by at most the l2 norm of the group's changes; an entry
-/// counts once for every group that it is in.
-fn reduction(lens: &[usize], groups: &Groups) -> Norms {
-    let mut counts = vec![0_u32; lens.iter().sum()];
-    groups.iter().flat_map(|(_, group)| group).for_each(|&j| counts[j as usize] += 1);
-    let root = |counts: &[u32]| {
-        let most = f64::from(counts.iter().copied().max().unwrap_or(0));
-        if most == 1.0 { 1.0 } else { sqrt_up(most) }
-    };
-    let mut rest = &counts[..];
-    let parts: Vec<f64> = lens
-        .iter()
-        .map(|&len| {
-            let (part, tail) = rest.split_at(len);
-            rest = tail;
-            root(part)
-        })
-        .collect();
-    Norms { whole: root(&counts), absolute: parts.clone(), parts }
 }

@@ -15,7 +15,7 @@ use super::tensor::{Tensor, TensorError};
 use crate::graph::{Graph, Node};
 
 /// Operator sets that are understood.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=24;
 
 /// What a caller may decide about a model.
 #[derive(Clone, Debug, Default)]

@@ -72,7 +72,7 @@ impl Op {
             "lipschitz" => match self {
                 Self::Affine(op) => op.is_finite(),
                 Self::Elementwise(function) => function.lipschitz().is_some(),
-                Self::Product(op) => matches!(op, Product::Max { .. } | Product::LogSumExp { .. }),
+                Self::Product(op) => op.squared_lipschitz().is_some(),
             },
             "tightness" => self.is_piecewise_linear(),
             _ => true,
@@ -87,7 +87,7 @@ impl Op {
         match self {
             Self::Affine(_) => true,
             Self::Elementwise(function) => function.slope(0, 0.0).is_some(),
-            Self::Product(product) => matches!(product, Product::Max { .. }),
+            Self::Product(product) => product.is_selection(),
         }
     }
 

@@ -6,7 +6,7 @@
 //! for the slopes as stored.
 
 use super::Product;
-use super::product::{Bounds, MatMul};
+use super::product::{Bounds, MatMul, places};
 
 /// One entry of an operand with its coefficient in a plane.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,11 +90,7 @@ impl Product {
                 }
             }
             Self::Max { inputs: lens, groups } | Self::LogSumExp { inputs: lens, groups } => {
-                let places: Vec<(usize, usize)> = lens
-                    .iter()
-                    .enumerate()
-                    .flat_map(|(input, &len)| (0..len).map(move |entry| (input, entry)))
-                    .collect();
+                let places = places(lens);
                 let planes = if matches!(self, Self::Max { .. }) { max_planes } else { log_sum_exp_planes };
                 for (entry, (_, group)) in groups.iter().enumerate() {
                     let group: Vec<Entry> = group

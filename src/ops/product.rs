@@ -1,5 +1,6 @@
 //! The third kind: joint functions of several activations. Products proper,
-//! and the maximum and its smooth form, which answer the same questions.
+//! and the maximum and its smooth form, which answer the same questions. What
+//! they say of their planes is in `planes`; every analysis asks, none matches.
 
 use super::sparse::{Groups, gather_inputs};
 use crate::kernels::{Matrix, Scalar, matmul};
@@ -130,6 +131,102 @@ impl Product {
         }
     }
 
+    /// What it computes, for messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Multiply => "a product of activations",
+            Self::MatMul(_) => "a matrix product of activations",
+            Self::Max { .. } => "a maximum",
+            Self::LogSumExp { .. } => "log-sum-exp",
+        }
+    }
+
+    /// Adds to `parts`, one for each input, the gradient of `sum y . out` for `batch` inputs; `out` are the
+    /// values. At a tie, one that points somewhere.
+    pub fn gradient(&self, batch: usize, inputs: &[&[f32]], out: &[f32], y: &[f32], parts: &mut [Vec<f32>]) {
+        match self {
+            Self::Multiply => {
+                for side in 0..2 {
+                    for (part, (y, other)) in parts[side].iter_mut().zip(y.iter().zip(inputs[1 - side])) {
+                        *part += y * other;
+                    }
+                }
+            }
+            Self::MatMul(op) => op.gradient(batch, inputs, y, parts),
+            Self::Max { inputs: lens, groups } => {
+                let chosen = choose(lens, groups, batch, inputs);
+                let places = places(lens);
+                for (k, (&j, y)) in chosen.iter().zip(y).enumerate() {
+                    let (v, entry) = places[j as usize];
+                    parts[v][k / groups.len() * lens[v] + entry] += y;
+                }
+            }
+            Self::LogSumExp { inputs: lens, groups } => {
+                let places = places(lens);
+                for (k, (y, out)) in y.iter().zip(out).enumerate() {
+                    for &j in groups.get(k % groups.len()).1 {
+                        let (v, entry) = places[j as usize];
+                        let at = k / groups.len() * lens[v] + entry;
+                        parts[v][at] += y * (inputs[v][at] - out).exp();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Squares of Lipschitz constants in the l2 norm, exact: of the whole, and in each input alone. `None`
+    /// where there are none.
+    ///
+    /// A maximum or log-sum-exp of a group moves by at most the largest change of an entry, hence by at
+    /// most the l2 norm of the group's changes; an entry counts once for every group that it is in.
+    #[must_use]
+    pub fn squared_lipschitz(&self) -> Option<(f64, Vec<f64>)> {
+        let (Self::Max { inputs: lens, groups } | Self::LogSumExp { inputs: lens, groups }) = self else {
+            return None;
+        };
+        let mut counts = vec![0_u32; lens.iter().sum()];
+        groups.iter().flat_map(|(_, group)| group).for_each(|&j| counts[j as usize] += 1);
+        let most = |counts: &[u32]| f64::from(counts.iter().copied().max().unwrap_or(0));
+        let mut rest = &counts[..];
+        let parts = lens.iter().map(|&len| {
+            let (part, tail) = rest.split_at(len);
+            rest = tail;
+            most(part)
+        });
+        let parts = parts.collect();
+        Some((most(&counts), parts))
+    }
+
+    /// Whether every result is one of the operands, so that the function is piecewise linear and nothing
+    /// rounds.
+    #[must_use]
+    pub fn is_selection(&self) -> bool {
+        matches!(self, Self::Max { .. })
+    }
+
+    /// For `batch` inputs, which entry of the concatenated operands each result is: of equal ones the
+    /// first. `None` unless it [is a selection](Self::is_selection).
+    #[must_use]
+    pub fn selection(&self, batch: usize, inputs: &[&[f64]]) -> Option<Vec<u32>> {
+        match self {
+            Self::Max { inputs: lens, groups } => Some(choose(lens, groups, batch, inputs)),
+            Self::Multiply | Self::MatMul(_) | Self::LogSumExp { .. } => None,
+        }
+    }
+
+    /// `[a, b]` such that [`Product::eval`] in `f32` errs by at most `2^-24 (a |value| + b)` in every
+    /// entry; `None` where that depends on the operands.
+    #[must_use]
+    pub fn evaluation_error(&self) -> Option<[f64; 2]> {
+        match self {
+            Self::Max { .. } => Some([0.0; 2]),
+            // In f64 it is relative to 1 + |value|; then it is rounded once.
+            Self::LogSumExp { groups, .. } if groups.longest() < 1 << 24 => Some([2.0; 2]),
+            Self::Multiply | Self::MatMul(_) | Self::LogSumExp { .. } => None,
+        }
+    }
+
     pub(super) fn multiply_adds(&self, len: usize) -> usize {
         match self {
             Self::Multiply => len,
@@ -140,6 +237,25 @@ impl Product {
 }
 
 impl MatMul {
+    fn gradient(&self, batch: usize, inputs: &[&[f32]], y: &[f32], parts: &mut [Vec<f32>]) {
+        let [m, k, n] = self.size;
+        for b in 0..batch {
+            for (s, &[left, right]) in self.stack.iter().enumerate() {
+                let left = (b * self.matrices[0] + left as usize) * m * k;
+                let right = (b * self.matrices[1] + right as usize) * k * n;
+                let y = &y[(b * self.stack.len() + s) * m * n..][..m * n];
+                for i in 0..m {
+                    for j in 0..n {
+                        for p in 0..k {
+                            parts[0][left + i * k + p] += y[i * n + j] * inputs[1][right + p * n + j];
+                            parts[1][right + p * n + j] += y[i * n + j] * inputs[0][left + i * k + p];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn interval(
         &self,
         batch: usize,
@@ -203,6 +319,22 @@ fn reduce<T: Scalar>(
             *y = value(x, group);
         }
     }
+}
+
+/// The input and the entry in it of each entry of the concatenated inputs.
+pub(super) fn places(lens: &[usize]) -> Vec<(usize, usize)> {
+    lens.iter().enumerate().flat_map(|(input, &len)| (0..len).map(move |entry| (input, entry))).collect()
+}
+
+/// The first greatest entry of every group.
+fn choose<T: Scalar>(lens: &[usize], groups: &Groups, batch: usize, inputs: &[&[T]]) -> Vec<u32> {
+    let (mut chosen, mut scratch) = (Vec::with_capacity(batch * groups.len()), Vec::new());
+    for b in 0..batch {
+        let x = gather_inputs(lens, b, inputs, &mut scratch);
+        let greatest = |best: u32, j: u32| if x[j as usize] > x[best as usize] { j } else { best };
+        chosen.extend(groups.iter().map(|(_, group)| group.iter().copied().reduce(greatest).unwrap_or(0)));
+    }
+    chosen
 }
 
 /// The greatest entry of a group; NaN if one of them is.

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::bounds::Intervals;
 use crate::graph::Graph;
-use crate::ops::{Function, Groups, Op, Product, Weights};
+use crate::ops::{Function, Op, Weights};
 
 /// Which linear network stands for the given one: how every activation is
 /// replaced by a diagonal of slopes.
@@ -70,8 +70,8 @@ pub(super) fn used_nodes(graph: &Graph) -> Result<Vec<bool>, Unsupported> {
         if !node.op.is_piecewise_linear() {
             let what = match &node.op {
                 Op::Elementwise(function) => function.name().to_owned(),
-                Op::Product(Product::LogSumExp { .. }) => "log-sum-exp".to_owned(),
-                _ => "a product of activations".to_owned(),
+                Op::Product(product) => product.name().to_owned(),
+                Op::Affine(_) => continue,
             };
             return Err(Unsupported { node: node.name.clone(), origin: node.origin.clone(), what });
         }
@@ -149,24 +149,10 @@ impl Mask {
                 let slope = |(j, &x): (usize, &f64)| function.slope(j, x).unwrap_or(f64::NAN);
                 Action::Slopes((0..len).cycle().zip(&values[read]).map(slope).collect())
             }
-            Op::Product(Product::Max { inputs, groups }) => {
+            Op::Product(product) => {
                 let sources: Vec<&[f64]> = node.inputs.iter().map(|&v| &values[v][..]).collect();
-                Action::Choose(choose(batch, inputs, groups, &sources))
+                product.selection(batch, &sources).map_or(Action::Unused, Action::Choose)
             }
-            Op::Product(_) => Action::Unused,
         }
     }
-}
-
-/// The first greatest entry of every group.
-fn choose(batch: usize, lens: &[usize], groups: &Groups, inputs: &[&[f64]]) -> Vec<u32> {
-    let mut chosen = Vec::with_capacity(batch * groups.len());
-    let mut x = Vec::new();
-    for b in 0..batch {
-        x.clear();
-        inputs.iter().zip(lens).for_each(|(input, &len)| x.extend_from_slice(&input[b * len..][..len]));
-        let greatest = |best: u32, j: u32| if x[j as usize] > x[best as usize] { j } else { best };
-        chosen.extend(groups.iter().map(|(_, group)| group.iter().copied().reduce(greatest).unwrap_or(0)));
-    }
-    chosen
 }

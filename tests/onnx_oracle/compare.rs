@@ -145,6 +145,13 @@ fn types(place: &str, a: &ours::TypeProto, b: &theirs::TypeProto) {
             same(place, "elem_type", a.elem_type(), b.elem_type);
             optional(place, "shape", a.shape.as_ref(), b.shape.as_ref(), shapes);
         }
+        (Some(A::SequenceType(a)), Some(B::SequenceType(b))) => {
+            optional(place, "elem_type", a.elem_type.as_deref(), b.elem_type.as_ref(), types);
+        }
+        (Some(A::MapType(a)), Some(B::MapType(b))) => {
+            same(place, "key_type", a.key_type(), b.key_type);
+            optional(place, "value_type", a.value_type.as_deref(), b.value_type.as_ref(), types);
+        }
         (a, b) => panic!("{place}: type {a:?} here, {b:?} in the other parser"),
     }
 }

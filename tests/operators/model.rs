@@ -94,7 +94,7 @@ pub(crate) fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
 pub(crate) fn model(dims: &[i64], node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
     ModelProto {
         ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto { version: Some(18), ..OperatorSetIdProto::default() }],
+        opset_import: vec![OperatorSetIdProto { version: Some(24), ..OperatorSetIdProto::default() }],
         graph: Some(GraphProto {
             name: Some("refused".to_owned()),
             node,

@@ -261,8 +261,8 @@ fn models_of_another_form() {
     };
     let computed_twice = vec![node("Relu x"), node("Neg x")];
     let table: Vec<(&str, ModelProto, &[&str])> = vec![
-        ("opset 6", with_opset(but(|_| {}), 6), &["operator set 6", "7 to 23"]),
-        ("opset 99", with_opset(but(|_| {}), 99), &["operator set 99", "7 to 23"]),
+        ("opset 6", with_opset(but(|_| {}), 6), &["operator set 6", "7 to 24"]),
+        ("opset 99", with_opset(but(|_| {}), 99), &["operator set 99", "7 to 24"]),
         ("no opset", no_opset, &["no operator set", "expected at least one"]),
         ("two inputs", but(|g| g.input.push(value("z", VECTOR))), &["`x`, `z`", "exactly one input"]),
         ("two outputs", but(|g| g.output.push(value("x", VECTOR))), &["`y`, `x`", "exactly one output"]),

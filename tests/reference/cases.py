@@ -544,7 +544,7 @@ case("idiom/constants folded through arithmetic", (1, 3), op("Sqrt v -> s"), op(
 case("idiom/weights transposed and scaled", (1, 4), op("Transpose w -> v"), op("Mul v g -> u"), op("MatMul x u"), w=(3, 4), g=(3,))
 
 # Networks in small -----------------------------------------------------------
-for opset in range(7, 24):
+for opset in range(7, 25):
     case(f"network/opset {opset}", (1, 1, 6, 6), op("Conv x w b -> h"), op("BatchNormalization h g o m v -> n"), op("Relu n -> r"),
          op("MaxPool r -> p", kernel_shape=[2, 2], strides=[2, 2]), op("Flatten p -> f"), op("Gemm f u c -> z", transB=1),
          op("Softmax z", axis=1), opset=opset, declared=["N", 1, 6, 6], w=(2, 1, 3, 3), b=(2,), g=(2,), o=(2,), m=(2,),

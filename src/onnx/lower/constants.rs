@@ -2,13 +2,14 @@
 
 use ndarray::ArrayD;
 
-use super::{Call, Handler, Lowering, NodeError, Value, shapes};
+use super::table::{Kind, Row};
+use super::{Call, Lowering, NodeError, Value, shapes};
 use crate::onnx::tensor::{Data, Tensor};
 use crate::ops::{Op, Weights};
 
 /// The value of a node whose inputs are all known; `None` if they are not, or
 /// if its handler works on constants itself.
-pub(super) fn evaluate(call: &Call, handler: Handler) -> Result<Option<Vec<Value>>, NodeError> {
+pub(super) fn evaluate(call: &Call, row: &Row) -> Result<Option<Vec<Value>>, NodeError> {
     let mut tensors = Vec::new();
     for value in call.inputs.iter().flatten() {
         let Value::Constant(tensor) = value else { return Ok(None) };
@@ -18,33 +19,7 @@ pub(super) fn evaluate(call: &Call, handler: Handler) -> Result<Option<Vec<Value
     if let Some(result) = scalar_arithmetic(if truncated { "Fmod" } else { call.op }, &tensors)? {
         return Ok(Some(vec![result]));
     }
-    let layout = matches!(
-        call.op,
-        "Constant"
-            | "Shape"
-            | "Size"
-            | "ConstantOfShape"
-            | "Range"
-            | "Cast"
-            | "CastLike"
-            | "Identity"
-            | "Dropout"
-            | "Reshape"
-            | "Flatten"
-            | "Squeeze"
-            | "Unsqueeze"
-            | "Transpose"
-            | "Concat"
-            | "Split"
-            | "Slice"
-            | "Gather"
-            | "Expand"
-            | "Pad"
-            | "Upsample"
-            | "Resize"
-            | "Where"
-    );
-    if layout || tensors.is_empty() {
+    if row.kind == Kind::Layout || tensors.is_empty() {
         return Ok(None);
     }
     let (Some(Some(_)), Data::Float(data)) = (call.inputs.first(), &tensors[0].data) else {
@@ -56,7 +31,7 @@ pub(super) fn evaluate(call: &Call, handler: Handler) -> Result<Option<Vec<Value
     let mut alone = Lowering::new(call.opset, "", shape.clone())?;
     let mut inputs = call.inputs.clone();
     inputs[0] = Some(Value::Activation { id: 0, shape });
-    let results = handler(&mut alone, &Call { inputs, ..*call })?;
+    let results = (row.handler)(&mut alone, &Call { inputs, ..*call })?;
     let mut values = vec![data.clone()];
     let mut scratch = Vec::new();
     for node in &alone.nodes {

@@ -14,6 +14,7 @@ mod reduce;
 mod resize;
 mod shapes;
 mod softmax;
+mod table;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -121,61 +122,13 @@ impl Call<'_> {
 
 type Handler = fn(&mut Lowering, &Call) -> Result<Vec<Value>, NodeError>;
 
-/// The handler of an ONNX operator, or why there is none.
-fn handler(op: &str) -> Result<Handler, &'static str> {
-    Ok(match op {
-        "Constant" => constants::constant,
-        "Shape" | "Size" => constants::shape,
-        "ConstantOfShape" => constants::constant_of_shape,
-        "Range" => constants::range,
-        "Cast" | "CastLike" => cast::cast,
-        "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Not" | "Mod"
-        | "Floor" | "Ceil" | "Round" => constants::only_constants,
-        "Identity" | "Dropout" => layout::identity,
-        "Reshape" => layout::reshape,
-        "Flatten" => layout::flatten,
-        "Squeeze" => layout::squeeze,
-        "Unsqueeze" => layout::unsqueeze,
-        "Transpose" => layout::transpose,
-        "Concat" => layout::concat,
-        "Split" => layout::split,
-        "Slice" => layout::slice,
-        "Gather" => layout::gather,
-        "Expand" => layout::expand,
-        "Pad" => layout::pad,
-        "Upsample" | "Resize" => resize::resize,
-        "Where" => layout::select,
-        "Add" | "Sum" | "Sub" => arithmetic::add,
-        "Mul" => arithmetic::multiply,
-        "Div" => arithmetic::divide,
-        "Neg" => arithmetic::negate,
-        "Pow" => arithmetic::power,
-        "Min" | "Max" => arithmetic::extremum,
-        "Gemm" => matmul::gemm,
-        "MatMul" => matmul::matmul,
-        "Conv" => conv::conv,
-        "ConvTranspose" => conv::conv_transpose,
-        "BatchNormalization" => conv::batch_normalization,
-        "AveragePool" => pool::average,
-        "MaxPool" => pool::max,
-        "GlobalAveragePool" | "GlobalMaxPool" => pool::global,
-        "ReduceSum" | "ReduceMean" | "ReduceMax" => reduce::reduce,
-        "Softmax" | "LogSoftmax" => softmax::softmax,
-        "Relu" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Sigmoid" | "HardSigmoid" | "HardSwish"
-        | "Tanh" | "Softplus" | "Gelu" | "Erf" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Abs" | "Sign"
-        | "Sin" | "Cos" | "Clip" => functions::function,
-        "If" | "Loop" | "Scan" => return Err("control flow is not a fixed graph"),
-        _ => return Err("unknown to this version"),
-    })
-}
-
 /// Why an operator cannot be lowered at all; `None` if it can, at least on
 /// constants.
 pub(super) fn unsupported(node: &NodeProto) -> Option<&'static str> {
     if !matches!(node.domain(), "" | "ai.onnx") {
         return Some("not of the standard ONNX domain");
     }
-    handler(node.op_type()).err()
+    table::find(node.op_type()).err()
 }
 
 /// The graph under construction.
@@ -247,11 +200,18 @@ impl Lowering {
             named: up_to_last(&|name| !name.is_empty()),
             outputs: up_to_last(&|name| read.contains(name)),
         };
-        let handler = handler(proto.op_type()).map_err(NodeError::Operator)?;
+        let row = table::find(proto.op_type()).map_err(NodeError::Operator)?;
+        if self.opset < row.since {
+            return Err(NodeError::Value {
+                what: "the operator set",
+                found: format!("{}, which has no {}", self.opset, proto.op_type()),
+                accepted: "the one that the operator came with, or a later one",
+            });
+        }
         let before = self.nodes.len();
-        let results = match constants::evaluate(&call, handler)? {
+        let results = match constants::evaluate(&call, row)? {
             Some(results) => results,
-            None => handler(self, &call)?,
+            None => (row.handler)(self, &call)?,
         };
         if results.len() < call.outputs {
             return Err(NodeError::Outputs { found: call.outputs, accepted: results.len() });

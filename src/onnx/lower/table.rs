@@ -1,0 +1,151 @@
+//! The operators of the standard, in one table: how each is lowered, or why it
+//! is not. Refusals, and lists of what is supported, are made from it.
+
+use super::{
+    Handler, arithmetic, cast, constants, conv, functions, layout, matmul, pool, reduce, resize, softmax,
+};
+
+/// What becomes of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Evaluated at load.
+    Constant,
+    /// Moves entries; its handler works on constants of any type itself.
+    Layout,
+    /// An affine map.
+    Affine,
+    /// An elementwise function.
+    Function,
+    /// A joint function of several activations.
+    Product,
+    /// Several of the above; some of them depending on which operands are constant.
+    Composite,
+}
+
+impl Kind {
+    /// As tables call it.
+    #[cfg(test)]
+    fn text(self) -> &'static str {
+        match self {
+            Self::Constant => "constants only",
+            Self::Layout => "moves entries",
+            Self::Affine => "affine map",
+            Self::Function => "elementwise function",
+            Self::Product => "product",
+            Self::Composite => "by parts",
+        }
+    }
+}
+
+/// Operators that are lowered alike.
+pub(super) struct Row {
+    /// Their names.
+    pub(super) names: &'static [&'static str],
+    /// The first operator set that has all of them.
+    pub(super) since: i64,
+    pub(super) kind: Kind,
+    pub(super) handler: Handler,
+}
+
+const fn row(names: &'static [&'static str], since: i64, kind: Kind, handler: Handler) -> Row {
+    Row { names, since, kind, handler }
+}
+
+/// What is supported.
+#[rustfmt::skip]
+pub(super) const SUPPORTED: &[Row] = &[
+    row(&["Constant"], 1, Kind::Layout, constants::constant),
+    row(&["Shape", "Size"], 1, Kind::Layout, constants::shape),
+    row(&["ConstantOfShape"], 9, Kind::Layout, constants::constant_of_shape),
+    row(&["Range"], 11, Kind::Layout, constants::range),
+    row(&["Cast"], 1, Kind::Layout, cast::cast),
+    row(&["CastLike"], 15, Kind::Layout, cast::cast),
+    row(&["Equal", "Less", "Greater", "And", "Or", "Not", "Floor", "Ceil"], 1, Kind::Constant, constants::only_constants),
+    row(&["Mod"], 10, Kind::Constant, constants::only_constants),
+    row(&["Round"], 11, Kind::Constant, constants::only_constants),
+    row(&["LessOrEqual", "GreaterOrEqual"], 12, Kind::Constant, constants::only_constants),
+    row(&["Identity", "Dropout"], 1, Kind::Layout, layout::identity),
+    row(&["Reshape"], 1, Kind::Layout, layout::reshape),
+    row(&["Flatten"], 1, Kind::Layout, layout::flatten),
+    row(&["Squeeze"], 1, Kind::Layout, layout::squeeze),
+    row(&["Unsqueeze"], 1, Kind::Layout, layout::unsqueeze),
+    row(&["Transpose"], 1, Kind::Layout, layout::transpose),
+    row(&["Concat"], 1, Kind::Layout, layout::concat),
+    row(&["Split"], 1, Kind::Layout, layout::split),
+    row(&["Slice"], 1, Kind::Layout, layout::slice),
+    row(&["Gather"], 1, Kind::Layout, layout::gather),
+    row(&["Expand"], 8, Kind::Layout, layout::expand),
+    row(&["Pad"], 1, Kind::Layout, layout::pad),
+    row(&["Upsample", "Resize"], 1, Kind::Layout, resize::resize),
+    row(&["Where"], 9, Kind::Layout, layout::select),
+    row(&["Add", "Sum", "Sub"], 1, Kind::Affine, arithmetic::add),
+    row(&["Neg"], 1, Kind::Affine, arithmetic::negate),
+    row(&["Mul"], 1, Kind::Composite, arithmetic::multiply),
+    row(&["Div"], 1, Kind::Composite, arithmetic::divide),
+    row(&["Min", "Max"], 1, Kind::Composite, arithmetic::extremum),
+    row(&["Pow"], 1, Kind::Function, arithmetic::power),
+    row(&["Gemm"], 1, Kind::Composite, matmul::gemm),
+    row(&["MatMul"], 1, Kind::Composite, matmul::matmul),
+    row(&["Conv"], 1, Kind::Affine, conv::conv),
+    row(&["ConvTranspose"], 1, Kind::Affine, conv::conv_transpose),
+    row(&["BatchNormalization"], 1, Kind::Affine, conv::batch_normalization),
+    row(&["AveragePool"], 1, Kind::Affine, pool::average),
+    row(&["MaxPool"], 1, Kind::Product, pool::max),
+    row(&["GlobalAveragePool", "GlobalMaxPool"], 1, Kind::Composite, pool::global),
+    row(&["ReduceSum", "ReduceMean", "ReduceMax"], 1, Kind::Composite, reduce::reduce),
+    row(&["Softmax", "LogSoftmax"], 1, Kind::Composite, softmax::softmax),
+    row(&["Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus",
+          "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
+    row(&["Sin", "Cos"], 7, Kind::Function, functions::function),
+    row(&["Erf", "Sign"], 9, Kind::Function, functions::function),
+    row(&["HardSwish"], 14, Kind::Function, functions::function),
+    row(&["Gelu"], 20, Kind::Function, functions::function),
+];
+
+/// What is not lowered, by reason.
+#[rustfmt::skip]
+pub(super) const REFUSED: &[(&str, &[&str])] = &[
+    ("control flow is not a fixed graph", &["If", "Loop", "Scan", "SequenceMap"]),
+    ("its result is random", &[
+        "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]),
+    ("sequences and optional values are no tensors", &[
+        "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement", "SequenceAt",
+        "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
+        "SplitToSequence"]),
+    ("it works on text or encoded images", &[
+        "ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"]),
+    ("the shape of its result depends on the values of its input", &[
+        "Compress", "NonMaxSuppression", "NonZero", "Unique"]),
+    ("positions that are read depend on the values of its input", &[
+        "DeformConv", "GridSample", "MaxRoiPool", "MaxUnpool", "RoiAlign", "TensorScatter"]),
+    ("it works on the bits of integers", &[
+        "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]),
+    ("it is a loss, of use in training only", &["NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"]),
+    ("its result is a position or a choice, which no bound of scores gives; export the scores instead", &[
+        "ArgMax", "ArgMin", "Hardmax", "IsInf", "IsNaN", "OneHot", "TopK"]),
+    ("signal processing is not supported by this version", &[
+        "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
+    ("recurrent networks are not supported by this version", &["GRU", "LSTM", "RNN"]),
+    ("quantised arithmetic is not supported by this version", &[
+        "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
+        "QLinearMatMul", "QuantizeLinear"]),
+    ("not supported by this version; export it by its parts", &[
+        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "Celu", "CenterCropPad",
+        "Col2Im", "Cosh", "CumSum", "DepthToSpace", "Det", "Einsum", "EyeLike", "GatherElements", "GatherND",
+        "GlobalLpPool", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization",
+        "LpNormalization", "LpPool", "Mean", "MeanVarianceNormalization", "Mish", "RMSNormalization",
+        "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMin", "ReduceProd",
+        "ReduceSumSquare", "ReverseSequence", "RotaryEmbedding", "Scatter", "ScatterElements", "ScatterND",
+        "Shrink", "Sinh", "Softsign", "SpaceToDepth", "Swish", "Tan", "ThresholdedRelu", "Tile", "Trilu",
+        "Xor"]),
+];
+
+/// The row of an operator, or why there is none.
+pub(super) fn find(op: &str) -> Result<&'static Row, &'static str> {
+    let refused = || REFUSED.iter().find(|(_, names)| names.contains(&op)).map(|(reason, _)| *reason);
+    let row = SUPPORTED.iter().find(|row| row.names.contains(&op));
+    row.ok_or_else(|| refused().unwrap_or("unknown to this version"))
+}
+
+#[cfg(test)]
+mod tests;
