@@ -8,6 +8,8 @@
 mod bounds;
 #[path = "corpus/forward.rs"]
 mod forward;
+#[path = "corpus/operators.rs"]
+mod operators;
 #[path = "corpus/smoothing.rs"]
 mod smoothing;
 #[path = "corpus/tightness.rs"]

@@ -323,3 +323,119 @@ impl GeluTanh {
         2.0 * (2.0 / std::f64::consts::PI).sqrt() * x * (1.0 + 0.044_715 * x * x)
     }
 }
+
+/// `x / (1 + e^-x)` (ONNX `Swish` with `alpha` 1).
+#[derive(Clone, Debug)]
+pub struct Silu;
+
+/// The positive inflection of [`Silu`].
+const SILU_INFLECTION: f64 = 2.399_357_280_515_467_7;
+
+/// A lower bound on the only minimum of [`Silu`], near `x = -1.27846`.
+const SILU_LEAST: f64 = -0.278_464_542_761_073_9;
+
+impl Function for Silu {
+    fn name(&self) -> &'static str {
+        "silu"
+    }
+    fn is_uniform(&self) -> bool {
+        true
+    }
+    fn eval(&self, _: usize, x: f64) -> f64 {
+        if x == f64::NEG_INFINITY { 0.0 } else { x * sigmoid(x) }
+    }
+    fn rounding(&self, x: f64, y: f64) -> f64 {
+        // What underflows in the sigmoid counts x times.
+        ELEMENTARY * y.abs() + TINY * (1.0 + x.min(0.0).abs().min(1e3))
+    }
+    fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
+        (lower < -1.278_4 && upper > -1.278_5).then_some((SILU_LEAST, SILU_LEAST))
+    }
+    fn image(&self) -> (f64, f64) {
+        (SILU_LEAST, f64::INFINITY)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        // The second derivative is even, with one positive zero.
+        hill(SILU_INFLECTION, 1e-15)
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        let (base, tilt) = (sigmoid(x), x * sigmoid_slope(x));
+        if x.is_infinite() {
+            return around(base, TINY);
+        }
+        around(base + tilt, 2.0 * ELEMENTARY * (base + tilt.abs()) + TINY * (1.0 + x.abs()))
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        // The slope at the positive inflection: 1.0998393201...
+        Some(1.099_839_4)
+    }
+}
+
+/// `x tanh(ln(1 + e^x))`.
+#[derive(Clone, Debug)]
+pub struct Mish;
+
+/// The inflections of [`Mish`].
+const MISH_INFLECTIONS: [f64; 2] = [-2.256_376_396_360_793, 1.490_571_179_485_428_5];
+
+/// A lower bound on the only minimum of [`Mish`], near `x = -1.19243`.
+const MISH_LEAST: f64 = -0.308_843_413_017_250_5;
+
+impl Mish {
+    /// `tanh(ln(1 + e^x))` and its derivative, both with a small relative
+    /// error: quotients of polynomials in `e^-|x|` without differences.
+    fn gate(x: f64) -> (f64, f64) {
+        let e = libm::exp(-x.abs());
+        if x > 0.0 {
+            let (above, below) = (1.0 + 2.0 * e, 1.0 + 2.0 * e + 2.0 * e * e);
+            (above / below, 4.0 * e * e * (1.0 + e) / (below * below))
+        } else {
+            let (above, below) = (e * e + 2.0 * e, e * e + 2.0 * e + 2.0);
+            (above / below, 4.0 * e * (1.0 + e) / (below * below))
+        }
+    }
+}
+
+impl Function for Mish {
+    fn name(&self) -> &'static str {
+        "mish"
+    }
+    fn is_uniform(&self) -> bool {
+        true
+    }
+    fn eval(&self, _: usize, x: f64) -> f64 {
+        if x == f64::NEG_INFINITY { 0.0 } else { x * Self::gate(x).0 }
+    }
+    fn rounding(&self, x: f64, y: f64) -> f64 {
+        // What underflows in the gate counts x times.
+        ELEMENTARY * y.abs() + TINY * (1.0 + x.min(0.0).abs().min(1e3))
+    }
+    fn turning(&self, _: usize, lower: f64, upper: f64) -> Option<(f64, f64)> {
+        (lower < -1.192_4 && upper > -1.192_5).then_some((MISH_LEAST, MISH_LEAST))
+    }
+    fn image(&self) -> (f64, f64) {
+        (MISH_LEAST, f64::INFINITY)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        let [left, right] = MISH_INFLECTIONS;
+        vec![
+            (left - 1e-15, Shape::Concave),
+            (left + 1e-15, Shape::Unknown),
+            (right - 1e-15, Shape::Convex),
+            (right + 1e-15, Shape::Unknown),
+            (f64::INFINITY, Shape::Concave),
+        ]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        let (base, slope) = Self::gate(x);
+        if x.is_infinite() {
+            return around(base, TINY);
+        }
+        let tilt = x * slope;
+        around(base + tilt, 2.0 * ELEMENTARY * (base + tilt.abs()) + TINY * (1.0 + x.abs()))
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        // The slope at the positive inflection: 1.0884981612...
+        Some(1.088_498_2)
+    }
+}

@@ -146,6 +146,35 @@ impl Function for Pow {
     }
 }
 
+/// `x / (1 + |x|)`.
+#[derive(Clone, Debug)]
+pub struct Softsign;
+
+impl Function for Softsign {
+    fn name(&self) -> &'static str {
+        "softsign"
+    }
+    fn is_uniform(&self) -> bool {
+        true
+    }
+    fn eval(&self, _: usize, x: f64) -> f64 {
+        if x.is_infinite() { x.signum() } else { x / (1.0 + x.abs()) }
+    }
+    fn image(&self) -> (f64, f64) {
+        (-1.0, 1.0)
+    }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(0.0, Shape::Convex), (f64::INFINITY, Shape::Concave)]
+    }
+    fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
+        let d = 1.0 + x.abs();
+        near(1.0 / d / d)
+    }
+    fn lipschitz(&self) -> Option<f64> {
+        Some(1.0)
+    }
+}
+
 /// Bounds on the extrema of a unit wave with maxima at `peak + 2 pi k` that
 /// lie in `(lower, upper)`. Near an end it may count one that lies outside.
 fn wave(peak: f64, lower: f64, upper: f64) -> Option<(f64, f64)> {

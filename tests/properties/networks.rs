@@ -69,6 +69,9 @@ pub(crate) fn functions(random: &mut Random, len: usize) -> Vec<Arc<dyn Function
         Arc::new(Pow { exponent: 0.5 }),
         Arc::new(Sin),
         Arc::new(Cos),
+        Arc::new(Silu),
+        Arc::new(Mish),
+        Arc::new(Softsign),
     ]
 }
 

@@ -500,6 +500,47 @@ case("Cast/large integers", (1, 2), op("Cast i -> c", to=TensorProto.FLOAT), op(
 case("Cast/like", (1, 3), op("CastLike i x -> c"), op("Mul x c"), i=ints(1, -2, 3))
 case("Cast/truth values", (1, 3), op("Cast m -> c", to=TensorProto.FLOAT), op("Mul x c"), m=np.array([True, False, True]))
 
+# Functions, reductions and normalisations by parts ------------------------------
+for alpha in (1.0, 0.5, 3.0):
+    case(f"Celu/alpha {alpha}", (2, 4), op("Celu x", alpha=alpha))
+case("Celu/default", (2, 4), op("Celu x"), opset=12)
+case("Mish/opset 18", (2, 4), op("Mish x"), opset=18, between=(-4, 4))
+case("Mish/wide", (2, 4), op("Mish x"), opset=22, x=[-30.0, -8.0, -2.25, -1.2, 0.0, 1.5, 6.0, 40.0], radius=0.5)
+case("Softsign/opset 17", (2, 4), op("Softsign x"), between=(-4, 4))
+case("Softsign/opset 22", (2, 4), op("Softsign x"), opset=22, x=[-1e6, -3.0, -0.01, 0.0, 0.01, 1.0, 20.0, 1e6], radius=0.5)
+for kind in ("ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"):
+    positive = dict(between=(1, 3)) if kind == "ReduceLogSum" else {}
+    case(f"{kind}/opset 13", (2, 3, 2), op(f"{kind} x", axes=[1]), opset=13, **positive)
+    case(f"{kind}/opset 18, two axes", (2, 3, 2), op(f"{kind} x a", keepdims=0), opset=18, a=ints(-1, 0), **positive)
+    case(f"{kind}/all axes", (2, 3), op(f"{kind} x"), opset=18, **positive)
+case("ReduceL2/around zero", (1, 3), op("ReduceL2 x", axes=[1]), opset=13, x=[0.0, 0.0, 0.0], continuous=False)
+for mode in ("DCR", "CRD"):
+    case(f"DepthToSpace/{mode}", (2, 12, 2, 3), op("DepthToSpace x", blocksize=2, mode=mode))
+case("DepthToSpace/opset 7", (1, 9, 2, 1), op("DepthToSpace x", blocksize=3), opset=7)
+case("SpaceToDepth/two", (2, 3, 4, 6), op("SpaceToDepth x", blocksize=2))
+case("Tile/axes", (1, 2, 3), op("Tile x r"), r=ints(2, 1, 3))
+case("Tile/constant", (1, 4), op("Tile w r -> t"), op("Mul x t"), w=(1, 2), r=ints(1, 2))
+for upper in (0, 1):
+    case(f"Trilu/upper {upper}", (2, 3, 4), op("Trilu x", upper=upper))
+    case(f"Trilu/upper {upper}, diagonal", (2, 3, 4), op("Trilu x k", upper=upper), k=scalar(-1))
+case("DequantizeLinear/one scale", (1, 4), op("DequantizeLinear q s z -> w"), op("MatMul x w"), q=np.arange(-6, 6, dtype=np.int8).reshape(4, 3),
+     s=0.03, z=np.array(2, np.int8), opset=13)
+case("DequantizeLinear/no zero point", (1, 4), op("DequantizeLinear q s -> w"), op("MatMul x w"), q=np.arange(12, dtype=np.uint8).reshape(4, 3), s=0.03)
+for axis, n in ((0, 4), (1, 3), (-1, 3)):
+    case(f"DequantizeLinear/axis {axis}", (1, 4), op("DequantizeLinear q s z -> w", axis=axis), op("MatMul x w"),
+         q=np.arange(-6, 6, dtype=np.int8).reshape(4, 3), s=[0.03, 0.5, 1.5, 0.01][:n], z=np.arange(n, dtype=np.int8))
+case("DequantizeLinear/blocks", (1, 4), op("DequantizeLinear q s z -> w", axis=0, block_size=2), op("MatMul x w"), opset=21,
+     q=np.arange(-6, 6, dtype=np.int8).reshape(4, 3), s=[[0.03, 0.5, 1.5], [1.0, 0.1, 0.2]], z=np.arange(6, dtype=np.int8).reshape(2, 3))
+case("InstanceNormalization/2-D", (2, 3, 2, 2), op("InstanceNormalization x s b"), s=(3,), b=(3,), radius=1 / 64)
+case("InstanceNormalization/1-D", (1, 2, 5), op("InstanceNormalization x s b", epsilon=0.1), s=(2,), b=(2,), radius=1 / 64)
+case("GroupNormalization/opset 21", (2, 4, 3), op("GroupNormalization x s b", num_groups=2), opset=21, s=(4,), b=(4,), radius=1 / 64)
+case("GroupNormalization/one group", (1, 4, 2, 2), op("GroupNormalization x s b", num_groups=1, epsilon=0.01), opset=21, s=(4,), b=(4,), radius=1 / 64)
+case("LayerNormalization/last axis", (1, 3, 4), op("LayerNormalization x s b"), s=(4,), b=(4,), radius=1 / 64)
+case("LayerNormalization/no bias", (1, 3, 4), op("LayerNormalization x s", epsilon=0.01), s=(4,), radius=1 / 64)
+case("LayerNormalization/two axes", (2, 3, 4), op("LayerNormalization x s b", axis=1), s=(3, 4), b=(3, 4), radius=1 / 64)
+case("LayerNormalization/all axes", (2, 3), op("LayerNormalization x s b", axis=0), s=(2, 3), b=(2, 3), radius=1 / 64)
+case("RMSNormalization/last axis", (1, 3, 4), op("RMSNormalization x s"), opset=23, s=(4,), radius=1 / 64)
+
 # Shape idioms ----------------------------------------------------------------
 BATCH = [op("Shape x -> s"), op("Gather s zero -> b")]
 ZERO, ONE, MINUS = scalar(0), ints(1), ints(-1)

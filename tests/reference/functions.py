@@ -35,6 +35,9 @@ FUNCTIONS = {
     "pow-1.5": (lambda x: x ** mpf(-1.5), POSITIVE),
     "sin": (sin, (-1000.0, 1000.0)),
     "cos": (cos, (-1000.0, 1000.0)),
+    "silu": (lambda x: x * sigmoid(x), LINE),
+    "mish": (lambda x: x * tanh(log1p(exp(x))), LINE),
+    "softsign": (lambda x: x / (1 + abs(x)), LINE),
 }
 
 

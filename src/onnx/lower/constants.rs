@@ -189,6 +189,49 @@ pub(super) fn constant(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, Node
     Ok(vec![Value::constant(tensor.shape, tensor.data)])
 }
 
+/// `DequantizeLinear` of constants: `(x - zero point) * scale`, for all entries, along an axis, or in blocks
+/// of it.
+pub(super) fn dequantize(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
+    let (x, scale) = (call.tensor(0)?, call.floats(1)?);
+    let Data::Int(values) = &x.data else {
+        return Err(NodeError::Type { input: 0, accepted: "integers" });
+    };
+    let zero = match call.optional(2) {
+        Some(_) => call.ints(2, "")?.unwrap_or_default(),
+        None => vec![0; scale.len()],
+    };
+    let found = [&x.shape[..], call.shape(1)?];
+    let wrong = || NodeError::shape(&found, "one scale, one along the axis, or one for each block");
+    if zero.len() != scale.len() || scale.is_empty() {
+        return Err(wrong());
+    }
+    // The scale of every entry: one, along an axis, or of the whole block.
+    let block = usize::try_from(call.int("block_size", 0)?).unwrap_or(0);
+    let place: Vec<usize> = if scale.len() == 1 {
+        vec![0; values.len()]
+    } else {
+        let axis = shapes::axis(call.int("axis", 1)?, x.shape.len(), false)?;
+        let inner: usize = x.shape[axis + 1..].iter().product();
+        let len = x.shape[axis];
+        let blocks = if block == 0 { len } else { len.div_ceil(block) };
+        let mut blocked = x.shape.clone();
+        blocked[axis] = blocks;
+        let fits = if block == 0 { found[1] == [len] } else { found[1] == blocked };
+        if !fits {
+            return Err(wrong());
+        }
+        let entry = |i: usize| {
+            let (outer, at, r) = (i / (len * inner), i / inner % len, i % inner);
+            at.checked_div(block).map_or(at, |in_block| (outer * blocks + in_block) * inner + r)
+        };
+        (0..values.len()).map(entry).collect()
+    };
+    // Exact: the difference is an integer of few bits.
+    let number = |(&v, &p): (&i64, &usize)| v.checked_sub(zero[p]).map(|d| d as f64 * scale[p]);
+    let values = values.iter().zip(&place).map(number).collect::<Option<_>>().ok_or_else(wrong)?;
+    Ok(vec![Value::constant(x.shape.clone(), Data::Float(values))])
+}
+
 /// `Shape` (with its optional range) and `Size`.
 pub(super) fn shape(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
     let shape: Vec<i64> = call.shape(0)?.iter().map(|&d| d as i64).collect();

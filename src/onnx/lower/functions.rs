@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
+use crate::graph::ValueId;
 use crate::onnx::tensor::Data;
 use crate::ops::{
-    Abs, Clip, Cos, Elu, Erf, Exp, Function, Gelu, GeluTanh, HardSwish, LeakyRelu, Log, Op, Periodic,
-    Reciprocal, Relu, Sigmoid, Sign, Sin, Softplus, Sqrt, Tanh,
+    Abs, Clip, Cos, Elu, Erf, Exp, Function, Gelu, GeluTanh, HardSwish, LeakyRelu, Log, Mish, Op, Periodic,
+    Reciprocal, Relu, Sigmoid, Sign, Silu, Sin, Softplus, Softsign, Sqrt, Tanh, Weights,
 };
 
 type Result<T> = std::result::Result<T, NodeError>;
@@ -53,6 +54,9 @@ pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
                 });
             }
         },
+        "Celu" | "Swish" => return rescaled(graph, call, x, shape),
+        "Mish" => Arc::new(Mish),
+        "Softsign" => Arc::new(Softsign),
         "HardSwish" => Arc::new(HardSwish),
         "Sigmoid" => Arc::new(Sigmoid),
         "Tanh" => Arc::new(Tanh),
@@ -69,6 +73,31 @@ pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
         _ => return Err(NodeError::Operator("unknown to this version")),
     };
     Ok(vec![graph.push(call, Op::Elementwise(f), vec![x], shape)?])
+}
+
+/// `Celu` and `Swish`: with `c` for `alpha` and for its reciprocal, `c f(x / c)`
+/// with the function of `alpha` 1.
+fn rescaled(graph: &mut Lowering, call: &Call, x: ValueId, shape: Vec<usize>) -> Result<Vec<Value>> {
+    let alpha = call.float("alpha", 1.0)?;
+    if alpha == 0.0 || !alpha.is_finite() || (call.op == "Celu" && alpha < 0.0) {
+        let accepted = "a finite number, for Celu above zero, for Swish other than zero";
+        return Err(NodeError::Value { what: "alpha", found: alpha.to_string(), accepted });
+    }
+    let (exact, inverse) = (Weights::new(vec![alpha]), Weights::rounded(vec![1.0 / alpha], f64::EPSILON));
+    let (f, inner, outer): (Arc<dyn Function>, _, _) = if call.op == "Celu" {
+        (Arc::new(Elu { alpha: 1.0, gamma: 1.0 }), inverse, exact)
+    } else {
+        (Arc::new(Silu), exact, inverse)
+    };
+    let scaled = |graph: &mut Lowering, x: ValueId, factor: Weights| -> Result<Value> {
+        if alpha == 1.0 {
+            return Ok(Value::Activation { id: x, shape: shape.clone() });
+        }
+        arithmetic::scaled(graph, call, x, &shape, Some(Periodic::new(factor, 1)), None)
+    };
+    let x = Lowering::activation(&scaled(graph, x, inner)?, 0)?;
+    let y = graph.push(call, Op::Elementwise(f), vec![x], shape.clone())?;
+    Ok(vec![scaled(graph, Lowering::activation(&y, 0)?, outer)?])
 }
 
 /// A limit of `Clip`: an input since opset 11, an attribute before.

@@ -343,6 +343,89 @@ pub(super) fn pad(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     Ok(vec![graph.rearrange(call, &[value], &layout, fill)?])
 }
 
+/// `DepthToSpace` and `SpaceToDepth`: axes that are split, exchanged and joined.
+pub(super) fn depth(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let value = call.input(0)?;
+    let b = usize::try_from(call.int("blocksize", 0)?).unwrap_or(0);
+    let wrong = || NodeError::Shape {
+        found: format!("{:?} in blocks of {b}", value.shape()),
+        accepted: "N x C x H x W that divides into blocks",
+    };
+    let &[n, c, h, w] = value.shape() else { return Err(wrong()) };
+    let layout = shapes::identity(value.shape(), 0)?;
+    let spread = call.op == "DepthToSpace";
+    let divides = if spread {
+        c.is_multiple_of(b.saturating_mul(b))
+    } else {
+        h.is_multiple_of(b) && w.is_multiple_of(b)
+    };
+    if b == 0 || !divides || layout.is_empty() {
+        return Err(wrong());
+    }
+    let (split, order, out) = if spread {
+        let out = [n, c / (b * b), h * b, w * b];
+        match call.attributes.string("mode")?.unwrap_or("DCR") {
+            "DCR" => ([n, b, b, out[1], h, w], [0, 3, 4, 1, 5, 2], out),
+            "CRD" => ([n, out[1], b, b, h, w], [0, 1, 4, 2, 5, 3], out),
+            other => {
+                return Err(NodeError::Value { what: "mode", found: other.into(), accepted: "DCR or CRD" });
+            }
+        }
+    } else {
+        ([n, c, h / b, b, w / b, b], [0, 3, 5, 1, 2, 4], [n, c * b * b, h / b, w / b])
+    };
+    let layout = layout.into_shape_with_order(IxDyn(&split)).map_err(|_| wrong())?;
+    let layout = layout.permuted_axes(IxDyn(&order)).into_shape_clone(IxDyn(&out)).map_err(|_| wrong())?;
+    Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
+}
+
+/// `Tile`.
+pub(super) fn tile(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let value = call.input(0)?;
+    let repeats = call.ints(1, "")?.ok_or(NodeError::MissingInput(1))?;
+    let wrong = || NodeError::Value {
+        what: "the repeats",
+        found: format!("{repeats:?} of {:?}", value.shape()),
+        accepted: "a moderate number for every axis",
+    };
+    if repeats.len() != value.shape().len() {
+        return Err(wrong());
+    }
+    let mut layout = shapes::identity(value.shape(), 0)?;
+    for (axis, &repeats) in repeats.iter().enumerate() {
+        let len = layout.shape()[axis];
+        let times = usize::try_from(repeats).map_err(|_| wrong())?;
+        let mut shape = layout.shape().to_vec();
+        shape[axis] = len.checked_mul(times).ok_or_else(wrong)?;
+        shapes::count(&shape)?;
+        let kept: Vec<usize> = (0..shape[axis]).map(|i| i % len).collect();
+        layout = layout.select(Axis(axis), &kept);
+    }
+    Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
+}
+
+/// `Trilu`: one triangle of the last two axes, the rest zero.
+pub(super) fn triangle(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let value = call.input(0)?;
+    let diagonal = match call.optional(1) {
+        Some(_) => call.ints(1, "")?.and_then(|k| k.first().copied()).ok_or(NodeError::MissingInput(1))?,
+        None => 0,
+    };
+    let upper = call.int("upper", 1)? != 0;
+    let &[.., rows, columns] = value.shape() else {
+        return Err(NodeError::shape(&[value.shape()], "matrices"));
+    };
+    let mut layout = shapes::identity(value.shape(), 0)?;
+    for (at, source) in layout.iter_mut().enumerate() {
+        let (i, j) = ((at / columns % rows) as i64, (at % columns) as i64);
+        let kept = if upper { j - i >= diagonal } else { j - i <= diagonal };
+        if !kept {
+            *source = shapes::FILL;
+        }
+    }
+    Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
+}
+
 /// `Where` with a constant condition.
 pub(super) fn select(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let condition = call.tensor(0)?;

@@ -9,6 +9,7 @@ mod error;
 mod functions;
 mod layout;
 mod matmul;
+mod normalize;
 mod pool;
 mod reduce;
 mod resize;

@@ -2,7 +2,8 @@
 //! is not. Refusals, and lists of what is supported, are made from it.
 
 use super::{
-    Handler, arithmetic, cast, constants, conv, functions, layout, matmul, pool, reduce, resize, softmax,
+    Handler, arithmetic, cast, constants, conv, functions, layout, matmul, normalize, pool, reduce, resize,
+    softmax,
 };
 
 /// What becomes of an operator.
@@ -75,6 +76,10 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Slice"], 1, Kind::Layout, layout::slice),
     row(&["Gather"], 1, Kind::Layout, layout::gather),
     row(&["Expand"], 8, Kind::Layout, layout::expand),
+    row(&["DepthToSpace", "SpaceToDepth"], 1, Kind::Layout, layout::depth),
+    row(&["Tile"], 1, Kind::Layout, layout::tile),
+    row(&["Trilu"], 14, Kind::Layout, layout::triangle),
+    row(&["DequantizeLinear"], 10, Kind::Layout, constants::dequantize),
     row(&["Pad"], 1, Kind::Layout, layout::pad),
     row(&["Upsample", "Resize"], 1, Kind::Layout, resize::resize),
     row(&["Where"], 9, Kind::Layout, layout::select),
@@ -93,12 +98,21 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["MaxPool"], 1, Kind::Product, pool::max),
     row(&["GlobalAveragePool", "GlobalMaxPool"], 1, Kind::Composite, pool::global),
     row(&["ReduceSum", "ReduceMean", "ReduceMax"], 1, Kind::Composite, reduce::reduce),
+    row(&["ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"], 1,
+        Kind::Composite, reduce::reduce),
+    row(&["InstanceNormalization"], 1, Kind::Composite, normalize::normalization),
+    row(&["LayerNormalization"], 17, Kind::Composite, normalize::normalization),
+    row(&["GroupNormalization"], 18, Kind::Composite, normalize::normalization),
+    row(&["RMSNormalization"], 23, Kind::Composite, normalize::normalization),
     row(&["Softmax", "LogSoftmax"], 1, Kind::Composite, softmax::softmax),
     row(&["Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus",
-          "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
+          "Softsign", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
     row(&["Sin", "Cos"], 7, Kind::Function, functions::function),
     row(&["Erf", "Sign"], 9, Kind::Function, functions::function),
     row(&["HardSwish"], 14, Kind::Function, functions::function),
+    row(&["Celu"], 12, Kind::Function, functions::function),
+    row(&["Mish"], 18, Kind::Function, functions::function),
+    row(&["Swish"], 24, Kind::Function, functions::function),
     row(&["Gelu"], 20, Kind::Function, functions::function),
 ];
 
@@ -126,18 +140,15 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
     ("signal processing is not supported by this version", &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("recurrent networks are not supported by this version", &["GRU", "LSTM", "RNN"]),
-    ("quantised arithmetic is not supported by this version", &[
-        "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
+    ("quantised arithmetic of activations is not supported by this version", &[
+        "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
         "QLinearMatMul", "QuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "Celu", "CenterCropPad",
-        "Col2Im", "Cosh", "CumSum", "DepthToSpace", "Det", "Einsum", "EyeLike", "GatherElements", "GatherND",
-        "GlobalLpPool", "GroupNormalization", "InstanceNormalization", "LRN", "LayerNormalization",
-        "LpNormalization", "LpPool", "Mean", "MeanVarianceNormalization", "Mish", "RMSNormalization",
-        "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMin", "ReduceProd",
-        "ReduceSumSquare", "ReverseSequence", "RotaryEmbedding", "Scatter", "ScatterElements", "ScatterND",
-        "Shrink", "Sinh", "Softsign", "SpaceToDepth", "Swish", "Tan", "ThresholdedRelu", "Tile", "Trilu",
-        "Xor"]),
+        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad",
+        "Col2Im", "Cosh", "CumSum", "Det", "Einsum", "EyeLike", "GatherElements", "GatherND",
+        "GlobalLpPool", "LRN",         "LpNormalization", "LpPool", "Mean", "MeanVarianceNormalization",         "ReduceProd",
+        "ReverseSequence", "RotaryEmbedding", "Scatter", "ScatterElements", "ScatterND",
+        "Shrink", "Sinh", "Tan", "ThresholdedRelu",         "Xor"]),
 ];
 
 /// The row of an operator, or why there is none.

@@ -1,0 +1,149 @@
+//! Normalisation by statistics of the activations themselves, by its parts:
+//! `(x - mean) / sqrt(mean((x - mean)^2) + epsilon)`.
+
+use std::sync::Arc;
+
+use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
+use crate::graph::ValueId;
+use crate::ops::{
+    Affine, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Relu, Sparse, Sqrt, Sum, Weights,
+};
+
+type Result<T> = std::result::Result<T, NodeError>;
+
+/// Entries that share their statistics: for every entry, its group.
+struct Sharing {
+    group: Vec<usize>,
+    count: usize,
+}
+
+impl Sharing {
+    /// Entries that agree on all axes but these.
+    fn over(shape: &[usize], axes: &[usize]) -> Result<Self> {
+        let kept: Vec<usize> =
+            (0..shape.len()).map(|a| if axes.contains(&a) { 1 } else { shape[a] }).collect();
+        let group = shapes::broadcast_layout(&kept, shape)?.iter().copied().collect();
+        Ok(Self { group, count: shapes::count(&kept)? })
+    }
+
+    /// The mean, or sum, of every group.
+    fn total(&self, graph: &mut Lowering, call: &Call, x: ValueId, mean: bool) -> Result<ValueId> {
+        let mut members = vec![Vec::new(); self.count];
+        self.group.iter().enumerate().for_each(|(i, &g)| members[g].push(i));
+        let weights = members.iter().flat_map(|m| vec![1.0 / m.len() as f64; m.len()]).collect();
+        let weights = mean.then(|| Weights::rounded(weights, f64::EPSILON));
+        let op = Sparse { inputs: vec![self.group.len()], groups: Groups::new(members), weights, bias: None };
+        Lowering::activation(&graph.affine(call, Affine::Sparse(op), x, vec![self.count])?, 0)
+    }
+
+    /// A value of every group, given to its entries.
+    fn spread(&self, graph: &mut Lowering, call: &Call, x: ValueId, shape: &[usize]) -> Result<ValueId> {
+        let op = Sparse::select(vec![self.count], self.group.iter().copied());
+        Lowering::activation(&graph.affine(call, Affine::Sparse(op), x, shape.to_vec())?, 0)
+    }
+}
+
+fn apply(graph: &mut Lowering, call: &Call, f: impl Function + 'static, x: ValueId) -> Result<ValueId> {
+    let shape = vec![graph.lens[x]];
+    let value = graph.push(call, Op::Elementwise(Arc::new(f)), vec![x], shape)?;
+    Lowering::activation(&value, 0)
+}
+
+/// `x`, less its mean if `centred`, over the root of its mean square.
+fn standardized(
+    graph: &mut Lowering,
+    call: &Call,
+    x: &Value,
+    sharing: &Sharing,
+    centred: bool,
+) -> Result<ValueId> {
+    let (shape, mut x) = (x.shape(), Lowering::activation(x, 0)?);
+    let epsilon = call.float("epsilon", 1e-5_f32.into())?;
+    if !(epsilon >= 0.0 && epsilon.is_finite()) {
+        let accepted = "a finite number, not negative";
+        return Err(NodeError::Value { what: "epsilon", found: epsilon.to_string(), accepted });
+    }
+    if centred {
+        let mean = sharing.total(graph, call, x, true)?;
+        let mean = sharing.spread(graph, call, mean, shape)?;
+        let op = Sum { len: shapes::count(shape)?, coefficients: Weights::new(vec![1.0, -1.0]) };
+        let rest = graph.push(call, Op::Affine(Affine::Sum(op)), vec![x, mean], shape.to_vec())?;
+        x = Lowering::activation(&rest, 0)?;
+    }
+    let squares = apply(graph, call, Pow { exponent: 2.0 }, x)?;
+    let variance = sharing.total(graph, call, squares, true)?;
+    // Linear bounds of a sum of squares may be negative.
+    let variance = apply(graph, call, Relu, variance)?;
+    let shift = Some(Periodic::constant(epsilon));
+    let sum = arithmetic::scaled(graph, call, variance, &[sharing.count], None, shift)?;
+    let root = apply(graph, call, Sqrt, Lowering::activation(&sum, 0)?)?;
+    let factor = apply(graph, call, Reciprocal, root)?;
+    let factor = sharing.spread(graph, call, factor, shape)?;
+    let product = graph.push(call, Op::Product(Product::Multiply), vec![x, factor], shape.to_vec())?;
+    Lowering::activation(&product, 0)
+}
+
+/// `InstanceNormalization`, `GroupNormalization`, `LayerNormalization`, `RMSNormalization`.
+pub(super) fn normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let x = call.input(0)?;
+    let shape = x.shape().to_vec();
+    let (rank, total) = (shape.len(), shapes::count(&shape)?);
+    if call.outputs > 1 {
+        return Err(NodeError::Outputs { found: call.outputs, accepted: 1 });
+    }
+    let channelled = matches!(call.op, "InstanceNormalization" | "GroupNormalization");
+    if total == 0 || (channelled && rank < 3) {
+        return Err(NodeError::shape(&[&shape], "a value that is not empty; with channels, N x C x image"));
+    }
+    let pixels = if channelled { shape[2..].iter().product() } else { 1 };
+    let mut per_group = false;
+    let sharing = match call.op {
+        "InstanceNormalization" => Sharing::over(&shape, &(2..rank).collect::<Vec<_>>())?,
+        "GroupNormalization" => {
+            let groups = usize::try_from(call.int("num_groups", 0)?).unwrap_or(0);
+            if groups == 0 || !shape[1].is_multiple_of(groups) {
+                return Err(NodeError::Value {
+                    what: "num_groups",
+                    found: format!("{groups} for {} channels", shape[1]),
+                    accepted: "a divisor of the channels",
+                });
+            }
+            // Before operator set 21 one factor for a group.
+            per_group = call.opset < 21;
+            Sharing::over(&[shape[0], groups, total / shape[0] / groups], &[2])?
+        }
+        _ => {
+            let axis = shapes::axis(call.int("axis", -1)?, rank, false)?;
+            Sharing::over(&shape, &(axis..rank).collect::<Vec<_>>())?
+        }
+    };
+    let id = standardized(graph, call, x, &sharing, call.op != "RMSNormalization")?;
+    let constant = |index: usize| -> Result<Option<Periodic>> {
+        let Some(Value::Constant(tensor)) = call.optional(index) else {
+            return if call.optional(index).is_none() {
+                Ok(None)
+            } else {
+                Err(NodeError::NotConstant(index))
+            };
+        };
+        if !channelled {
+            return shapes::periodic(tensor, index, &shape).map(Some);
+        }
+        let values = call.floats(index)?;
+        let inner = if per_group { total / shape[0] / values.len().max(1) } else { pixels };
+        let wanted = if per_group { sharing.count / shape[0] } else { shape[1] };
+        if values.len() != wanted {
+            return Err(NodeError::shape(
+                &[&shape, &tensor.shape],
+                "one parameter for every channel or group",
+            ));
+        }
+        Ok(Some(Periodic::new(Weights::new(values.to_vec()), inner)))
+    };
+    let (scale, shift) = (constant(1)?, constant(2)?);
+    Ok(vec![if scale.is_some() || shift.is_some() {
+        arithmetic::scaled(graph, call, id, &shape, scale, shift)?
+    } else {
+        Value::Activation { id, shape }
+    }])
+}

@@ -1,0 +1,82 @@
+//! Small networks as people export them: each that loads agrees with a
+//! reference run time, and its bounds hold; the others are refused by name.
+
+use std::fs::File;
+
+use ndarray::{ArrayD, Ix2};
+use ndarray_npy::NpzReader;
+use tightrope::bounds::{Intervals, propagate};
+use tightrope::exec::Plan;
+use tightrope::onnx::{LoadOptions, load};
+
+use crate::corpus;
+
+/// Those that are refused. What loads is taken off this list.
+const REFUSED: [&str; 10] = [
+    "c03_mask",
+    "c23_mlp_True",
+    "c23_pipe_False",
+    "c30_qdq",
+    "c40_einsum",
+    "c40_topk",
+    "c40_where",
+    "c41_conv3d",
+    "c41_resizelin",
+    "c42_lstm",
+];
+
+/// Relative deviation from the reference, of the output's scale.
+const NEAR: f64 = 1e-5;
+/// Half the width of the boxes.
+const RADIUS: f64 = 1e-3;
+
+#[test]
+fn exported_networks_load_agree_and_are_bounded() {
+    let Some(corpus) = corpus() else { return };
+    let Ok(folder) = corpus.join("cases/operators").read_dir() else { return };
+    let (mut loaded, mut refused, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let mut paths: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "onnx"));
+    paths.sort();
+    for path in paths {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let graph = match load(&path, &LoadOptions::default()) {
+            Ok(graph) => graph,
+            Err(error) => {
+                let error = error.to_string();
+                if !error.contains("accepted") && !error.contains("not supported") {
+                    failures.push(format!("{name}: {error} does not say what would be accepted"));
+                }
+                println!("refused: {name}: {error}");
+                refused.push(name);
+                continue;
+            }
+        };
+        let mut npz = NpzReader::new(File::open(path.with_extension("npz")).expect("values")).expect("npz");
+        let names = npz.names().expect("names");
+        let named = |start: &str| names.iter().find(|n| n.starts_with(start)).expect("values").clone();
+        let x: ArrayD<f32> = npz.by_name(&named("in_")).expect("inputs");
+        let y: ArrayD<f32> = npz.by_name(&named("out_")).expect("outputs");
+        let n = x.len() / graph.input_len();
+        let x = x.into_shape_with_order((n, graph.input_len())).expect("rows");
+        let ours = Plan::new(&graph).run(x.view()).into_dimensionality::<Ix2>().expect("rows");
+        let scale = y.iter().fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
+        let far = ours.iter().zip(&y).map(|(a, b)| f64::from(a - b).abs()).fold(0.0, f64::max);
+        if ours.len() != y.len() || !(far <= NEAR * scale) {
+            failures.push(format!("{name}: {far:e} from the reference of scale {scale}"));
+        }
+        let ends = |by: f64| x.iter().map(|&v| f64::from(v) + by).collect();
+        let bounds = Intervals { lower: ends(-RADIUS), upper: ends(RADIUS) };
+        let bounds = propagate(&graph, n, bounds, |_| false).swap_remove(graph.output);
+        let slack = NEAR * scale;
+        for ((value, low), high) in y.iter().zip(&bounds.lower).zip(&bounds.upper) {
+            let value = f64::from(*value);
+            if !(low - slack <= value && value <= high + slack && (high - low).is_finite()) {
+                failures.push(format!("{name}: {value} outside [{low}, {high}]"));
+            }
+        }
+        loaded.push(name);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_eq!(refused, REFUSED, "loaded: {loaded:?}");
+}
