@@ -173,7 +173,7 @@ fn attributes_and_constants() {
             ),
             ("ConvTranspose x kernels strides=3,3 auto_pad=SAME_UPPER", &["15", "kernels reach 13"]),
             ("ConvTranspose x kernels strides=2,2 output_shape=11,11", &["11", "kernels reach 9"]),
-            ("Resize x _ _ sizes mode=linear", &["linear", "accepted: nearest"]),
+            ("Resize x _ _ sizes mode=cubic", &["cubic", "accepted: nearest or linear"]),
             (
                 "Resize x _ _ sizes coordinate_transformation_mode=tf_crop_and_resize",
                 &["tf_crop", "half_pixel"],

@@ -503,6 +503,19 @@ case("Cast/truth values", (1, 3), op("Cast m -> c", to=TensorProto.FLOAT), op("M
 # Functions, reductions and normalisations by parts ------------------------------
 for alpha in (1.0, 0.5, 3.0):
     case(f"Celu/alpha {alpha}", (2, 4), op("Celu x", alpha=alpha))
+for equation, w in (("bi,ij->bj", (4, 3)), ("bi,ij", (4, 3)), ("ab,b->a", (4,)), ("ij,kl->ijkl", (2, 3)), ("ba,ba->", (3, 4))):
+    case(f"Einsum/{equation} with a constant", (3, 4), op("Einsum x w", equation=equation), w=w)
+case("Einsum/constant first", (3, 4), op("Einsum w x", equation="ij,jk->ki"), w=(2, 3))
+case("Einsum/diagonal", (3, 3), op("Einsum x", equation="ii->i"))
+case("Einsum/transpose and sum", (2, 3, 4), op("Einsum x", equation="abc->ca"))
+case("Einsum/attention scores", (1, 3, 2, 4), op("Mul x c -> q"), op("Einsum q x", equation="bqhd,bkhd->bhqk"), c=(4,))
+case("Einsum/two activations and a constant", (2, 3), op("Tanh x -> t"), op("Einsum x w t", equation="ai,ij,aj->a"), w=(3, 3))
+for mode in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
+    case(f"Resize/linear, {mode}, up", (1, 2, 3, 2), op("Resize x _ _ s", mode="linear", coordinate_transformation_mode=mode), s=ints(1, 2, 7, 3))
+    case(f"Resize/linear, {mode}, down", (1, 1, 5, 6), op("Resize x _ _ s", mode="linear", coordinate_transformation_mode=mode), s=ints(1, 1, 2, 4))
+case("Resize/linear, scales", (1, 2, 3, 4), op("Resize x _ s", mode="linear"), s=np.array([1, 1, 2.5, 0.6], np.float32))
+case("Resize/linear, opset 10", (1, 2, 3, 4), op("Resize x s", mode="linear"), s=np.array([1, 1, 2, 2], np.float32), opset=10)
+case("Upsample/linear", (1, 1, 3, 4), op("Upsample x s", mode="linear"), s=np.array([1, 1, 2, 3], np.float32), opset=9)
 case("Celu/default", (2, 4), op("Celu x"), opset=12)
 case("Mish/opset 18", (2, 4), op("Mish x"), opset=18, between=(-4, 4))
 case("Mish/wide", (2, 4), op("Mish x"), opset=22, x=[-30.0, -8.0, -2.25, -1.2, 0.0, 1.5, 6.0, 40.0], radius=0.5)

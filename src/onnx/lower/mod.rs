@@ -5,6 +5,7 @@ mod arithmetic;
 mod cast;
 mod constants;
 mod conv;
+mod einsum;
 mod error;
 mod functions;
 mod layout;

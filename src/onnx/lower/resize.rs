@@ -1,12 +1,13 @@
-//! `Upsample` and `Resize` in mode nearest: along every axis, each position of
-//! the output copies one of the input.
+//! `Upsample` and `Resize`: along every axis, each position of the output copies
+//! one of the input, or lies between two.
 //!
-//! Which one may hang on the last bit, so lengths and positions are computed in
+//! Which may hang on the last bit, so lengths and positions are computed in
 //! `f32`, as the runtimes do that a model was made for.
 
 use ndarray::Axis;
 
 use super::{Call, Lowering, MAX_ENTRIES, NodeError, Value, shapes};
+use crate::ops::{Affine, Groups, Sparse, Weights};
 
 type Result<T> = std::result::Result<T, NodeError>;
 
@@ -22,8 +23,11 @@ pub(super) fn resize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let value = call.input(0)?;
     let shape = value.shape();
     let mode = call.attributes.string("mode")?.unwrap_or("nearest");
-    if mode != "nearest" {
-        return Err(NodeError::Value { what: "mode", found: mode.into(), accepted: "nearest" });
+    if !matches!(mode, "nearest" | "linear") {
+        return Err(NodeError::Value { what: "mode", found: mode.into(), accepted: "nearest or linear" });
+    }
+    if call.int("antialias", 0)? != 0 {
+        return Err(NodeError::Value { what: "antialias", found: "1".into(), accepted: "0" });
     }
     // Opset 11 brought the choice of coordinates and of rounding.
     let old = call.op == "Upsample" || call.opset < 11;
@@ -36,6 +40,9 @@ pub(super) fn resize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     // Runtimes copy then, even where a scale is not quite 1.
     if targets.iter().all(|t| t.to == t.from) {
         return Ok(vec![value.clone()]);
+    }
+    if mode == "linear" {
+        return linear(graph, call, value, &targets, coordinates);
     }
     let mut layout = shapes::identity(shape, 0)?;
     for (axis, &target) in targets.iter().enumerate() {
@@ -53,6 +60,52 @@ pub(super) fn resize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         layout = layout.select(Axis(axis), &kept);
     }
     Ok(vec![graph.rearrange(call, &[value], &layout, 0.0)?])
+}
+
+/// Mode linear: along every axis the mean of two neighbours, weighted by their nearness.
+fn linear(
+    graph: &mut Lowering,
+    call: &Call,
+    value: &Value,
+    targets: &[Target],
+    coordinates: &str,
+) -> Result<Vec<Value>> {
+    // For every entry so far, which entries of the input it sums, with their weights.
+    let mut entries: Vec<Vec<(usize, f64)>> = vec![vec![(0, 1.0)]];
+    let mut resized = 0;
+    for &target in targets {
+        let keeps = target.to == target.from && target.scale == 1.0;
+        resized += usize::from(!keeps);
+        let taps = |o: usize| -> Result<Vec<(usize, f64)>> {
+            if keeps {
+                return Ok(vec![(o, 1.0)]);
+            }
+            let last = target.from - 1;
+            let at = position(coordinates, o as f32, target)?.clamp(0.0, last as f32);
+            let (first, share) = (at as usize, at.fract());
+            let pair = [(first, 1.0 - share), ((first + 1).min(last), share)];
+            Ok(pair.into_iter().filter(|(_, w)| *w != 0.0).map(|(i, w)| (i, f64::from(w))).collect())
+        };
+        let taps: Vec<Vec<(usize, f64)>> = (0..target.to).map(taps).collect::<Result<_>>()?;
+        shapes::count(&[entries.len(), target.to, entries.iter().map(Vec::len).max().unwrap_or(1), 2])?;
+        let joined = |before: &Vec<(usize, f64)>, taps: &Vec<(usize, f64)>| {
+            let with = |&(i, w): &(usize, f64)| taps.iter().map(move |&(j, v)| (i * target.from + j, w * v));
+            before.iter().flat_map(with).collect()
+        };
+        entries =
+            entries.iter().flat_map(|before| taps.iter().map(move |taps| joined(before, taps))).collect();
+    }
+    // The product of two weights in f32 is exact.
+    let error = if resized > 2 { resized as f64 * f64::EPSILON } else { 0.0 };
+    let weights = entries.iter().flatten().map(|(_, w)| *w).collect();
+    let op = Sparse {
+        inputs: vec![shapes::count(value.shape())?],
+        groups: Groups::new(entries.iter().map(|list| list.iter().map(|(i, _)| *i))),
+        weights: Some(Weights::rounded(weights, error)),
+        bias: None,
+    };
+    let shape = targets.iter().map(|t| t.to).collect();
+    Ok(vec![graph.affine(call, Affine::Sparse(op), Lowering::activation(value, 0)?, shape)?])
 }
 
 /// The new length of every axis, from scales or sizes.

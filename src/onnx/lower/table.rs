@@ -2,8 +2,8 @@
 //! is not. Refusals, and lists of what is supported, are made from it.
 
 use super::{
-    Handler, arithmetic, cast, constants, conv, functions, layout, matmul, normalize, pool, reduce, resize,
-    softmax,
+    Handler, arithmetic, cast, constants, conv, einsum, functions, layout, matmul, normalize, pool, reduce,
+    resize, softmax,
 };
 
 /// What becomes of an operator.
@@ -91,6 +91,7 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Pow"], 1, Kind::Function, arithmetic::power),
     row(&["Gemm"], 1, Kind::Composite, matmul::gemm),
     row(&["MatMul"], 1, Kind::Composite, matmul::matmul),
+    row(&["Einsum"], 12, Kind::Composite, einsum::einsum),
     row(&["Conv"], 1, Kind::Affine, conv::conv),
     row(&["ConvTranspose"], 1, Kind::Affine, conv::conv_transpose),
     row(&["BatchNormalization"], 1, Kind::Affine, conv::batch_normalization),
@@ -145,7 +146,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "QLinearMatMul", "QuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
         "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad",
-        "Col2Im", "Cosh", "CumSum", "Det", "Einsum", "EyeLike", "GatherElements", "GatherND",
+        "Col2Im", "Cosh", "CumSum", "Det", "EyeLike", "GatherElements", "GatherND",
         "GlobalLpPool", "LRN",         "LpNormalization", "LpPool", "Mean", "MeanVarianceNormalization",         "ReduceProd",
         "ReverseSequence", "RotaryEmbedding", "Scatter", "ScatterElements", "ScatterND",
         "Shrink", "Sinh", "Tan", "ThresholdedRelu",         "Xor"]),
