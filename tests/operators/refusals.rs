@@ -233,7 +233,14 @@ fn shapes_that_do_not_fit() {
             ("MaxPool x kernel_shape=6,6", &["[6, 6]", "fits the padded image"]),
         ],
     );
-    refused_nodes(&[1, 1, 2, 2, 2], &[("Conv x cube", &["spatial axes is 3", "accepted: 1 or 2"])]);
+    refused_nodes(
+        &[1, 1, 2, 2, 2],
+        &[
+            ("MaxPool x kernel_shape=1,1,1", &["spatial axes is 3", "accepted: 1 or 2"]),
+            ("Conv x cube auto_pad=SAME_UPPER", &["auto_pad", "explicit pads"]),
+            ("Conv x cube strides=0,1,1", &["strides", "accepted"]),
+        ],
+    );
 }
 
 fn with_opset(mut model: ModelProto, opset: i64) -> ModelProto {

@@ -516,6 +516,10 @@ for mode in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
 case("Resize/linear, scales", (1, 2, 3, 4), op("Resize x _ s", mode="linear"), s=np.array([1, 1, 2.5, 0.6], np.float32))
 case("Resize/linear, opset 10", (1, 2, 3, 4), op("Resize x s", mode="linear"), s=np.array([1, 1, 2, 2], np.float32), opset=10)
 case("Upsample/linear", (1, 1, 3, 4), op("Upsample x s", mode="linear"), s=np.array([1, 1, 2, 3], np.float32), opset=9)
+case("conv/3-D", (2, 2, 3, 4, 3), op("Conv x w b"), w=(3, 2, 2, 3, 2), b=(3,))
+case("conv/3-D with everything", (1, 4, 3, 5, 4), op("Conv x w b", group=2, strides=[1, 2, 2], pads=[1, 0, 2, 0, 1, 1], dilations=[1, 2, 1]),
+     w=(4, 2, 2, 2, 3), b=(4,))
+case("conv/3-D, VALID", (1, 1, 3, 3, 3), op("Conv x w", auto_pad="VALID", kernel_shape=[2, 2, 2]), w=(2, 1, 2, 2, 2))
 case("Celu/default", (2, 4), op("Celu x"), opset=12)
 case("Mish/opset 18", (2, 4), op("Mish x"), opset=18, between=(-4, 4))
 case("Mish/wide", (2, 4), op("Mish x"), opset=22, x=[-30.0, -8.0, -2.25, -1.2, 0.0, 1.5, 6.0, 40.0], radius=0.5)

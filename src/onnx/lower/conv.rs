@@ -2,7 +2,7 @@
 
 use super::{Call, Lowering, NodeError, Value, shapes};
 use crate::kernels::Window2d;
-use crate::ops::{Affine, Conv, Periodic, Scale, Weights};
+use crate::ops::{Affine, Conv, Groups, Periodic, Scale, Sparse, Weights};
 
 type Result<T> = std::result::Result<T, NodeError>;
 
@@ -34,7 +34,7 @@ impl Sliding {
             return Err(NodeError::Value {
                 what: "the number of spatial axes",
                 found: spatial.to_string(),
-                accepted: "1 or 2",
+                accepted: "1 or 2; 3 for Conv",
             });
         }
         let list = |name: &'static str, len: usize, least: i64| -> Result<Option<Vec<usize>>> {
@@ -215,8 +215,84 @@ fn check_unrolled(conv: &Conv) -> Result<()> {
     shapes::count_within(&shape, 1 << 28).map(|_| ())
 }
 
+/// A convolution over three axes, as the sums that it is.
+fn volume(graph: &mut Lowering, call: &Call, operands: &Operands) -> Result<Vec<Value>> {
+    let &Operands { x, w, weight, groups } = operands;
+    let list = |name: &'static str, len: usize, default: i64| -> Result<Vec<i64>> {
+        let values = call.attributes.ints(name)?.map_or_else(|| vec![default; len], <[i64]>::to_vec);
+        if values.len() != len || values.iter().any(|v| !(default..1 << 20).contains(v)) {
+            let accepted = "one moderate, non-negative number per axis (and side)";
+            return Err(NodeError::Value { what: name, found: format!("{values:?}"), accepted });
+        }
+        Ok(values)
+    };
+    let auto = call.attributes.string("auto_pad")?.unwrap_or("NOTSET");
+    if !matches!(auto, "NOTSET" | "VALID") {
+        let accepted = "explicit pads, over three axes";
+        return Err(NodeError::Value { what: "auto_pad", found: auto.into(), accepted });
+    }
+    let (kernel, strides, dilations) = (&w[2..], list("strides", 3, 1)?, list("dilations", 3, 1)?);
+    let pads = if auto == "VALID" { vec![0; 6] } else { list("pads", 6, 0)? };
+    let said = call.attributes.ints("kernel_shape")?;
+    if said.is_some_and(|said| !said.iter().map(|&k| usize::try_from(k)).eq(kernel.iter().map(|&k| Ok(k)))) {
+        return Err(NodeError::shape(&[x, w], "the window of the weights in kernel_shape"));
+    }
+    let image: Vec<i64> = x[2..].iter().map(|&d| d as i64).collect();
+    let mut out = vec![x[0], w[0]];
+    for axis in 0..3 {
+        let span = dilations[axis] * (kernel[axis] as i64 - 1) + 1;
+        let free = image[axis] + pads[axis] + pads[axis + 3] - span;
+        if free < 0 {
+            return Err(NodeError::shape(&[x, w], "a window that fits the padded image"));
+        }
+        out.push((free / strides[axis]) as usize + 1);
+    }
+    let (taps, positions): (usize, usize) = (kernel.iter().product(), out[2..].iter().product());
+    shapes::count(&[shapes::count(&out)?, w[1], taps])?;
+    let pixels: usize = x[2..].iter().product();
+    let digits = |mut n: usize, lens: &[usize]| {
+        let mut at = [0_i64; 3];
+        for axis in (0..3).rev() {
+            at[axis] = (n % lens[axis]) as i64;
+            n /= lens[axis];
+        }
+        at
+    };
+    let (mut lists, mut weights) = (Vec::new(), Vec::new());
+    for o in 0..x[0] * w[0] * positions {
+        let (position, channel, sample) =
+            (digits(o % positions, &out[2..]), o / positions % w[0], o / positions / w[0]);
+        let first = sample * x[1] + channel / (w[0] / groups) * w[1];
+        let mut entries = Vec::new();
+        for tap in 0..taps {
+            let offset = digits(tap, kernel);
+            let along = |a: usize| position[a] * strides[a] + offset[a] * dilations[a] - pads[a];
+            let at = [along(0), along(1), along(2)];
+            if (0..3).all(|a| (0..image[a]).contains(&at[a])) {
+                let pixel = ((at[0] * image[1] + at[1]) * image[2] + at[2]) as usize;
+                for input in 0..w[1] {
+                    entries.push((first + input) * pixels + pixel);
+                    weights.push(weight[(channel * w[1] + input) * taps + tap]);
+                }
+            }
+        }
+        lists.push(entries);
+    }
+    let op = Sparse {
+        inputs: vec![shapes::count(x)?],
+        groups: Groups::new(lists),
+        weights: Some(Weights::new(weights)),
+        bias: bias(call, w[0], positions)?,
+    };
+    Ok(vec![graph.affine(call, Affine::Sparse(op), Lowering::activation(call.input(0)?, 0)?, out)?])
+}
+
 pub(super) fn conv(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
-    let Operands { x, w, weight, groups } = operands(call, false)?;
+    let operands = operands(call, false)?;
+    if operands.x.len() == 5 {
+        return volume(graph, call, &operands);
+    }
+    let Operands { x, w, weight, groups } = operands;
     let mut sliding = Sliding::new(call, x.len() - 2, Some(&w[2..]))?;
     let window = sliding.over(image(x), false)?;
     let shape = sliding.shape([x[0], w[0]], window.out);
