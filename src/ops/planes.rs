@@ -59,7 +59,9 @@ impl Product {
         let len = match self {
             Self::Multiply => inputs[0].0.len(),
             Self::MatMul(op) => op.stack.len() * op.size[0] * op.size[2],
-            Self::Max { groups, .. } | Self::LogSumExp { groups, .. } => groups.len(),
+            Self::Max { groups, .. } | Self::Rank { groups, .. } | Self::LogSumExp { groups, .. } => {
+                groups.len()
+            }
         };
         let (mut lower, mut upper) = (vec![0.0; len], vec![0.0; len]);
         self.interval(1, inputs, &mut lower, &mut upper, &mut Vec::new());
@@ -89,6 +91,7 @@ impl Product {
                     emit(entry, &mut |pair| inner_product(pair, op.factors(entry), end));
                 }
             }
+            Self::Rank { .. } => (0..len).for_each(|entry| emit(entry, &mut |_| None)),
             Self::Max { inputs: lens, groups } | Self::LogSumExp { inputs: lens, groups } => {
                 let places = places(lens);
                 let planes = if matches!(self, Self::Max { .. }) { max_planes } else { log_sum_exp_planes };

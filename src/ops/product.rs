@@ -19,6 +19,15 @@ pub enum Product {
         /// Which entries each output is the maximum of; none is empty.
         groups: Groups,
     },
+    /// The entry of a given rank in each group of entries.
+    Rank {
+        /// Entries of each input.
+        inputs: Vec<usize>,
+        /// Which entries each output is one of; none is empty.
+        groups: Groups,
+        /// For each output, how many entries of its group are greater, ties apart.
+        ranks: Vec<u32>,
+    },
     /// `ln sum exp` of each group of entries.
     LogSumExp {
         /// Entries of each input.
@@ -78,6 +87,16 @@ impl Product {
                 }
             }
             Self::Max { inputs: lens, groups } => reduce(lens, groups, batch, inputs, out, scratch, max),
+            Self::Rank { inputs: lens, groups, ranks } => {
+                for b in 0..batch {
+                    let x = gather_inputs(lens, b, inputs, scratch);
+                    let out = &mut out[b * groups.len()..];
+                    for ((y, (_, group)), &rank) in out.iter_mut().zip(groups.iter()).zip(ranks) {
+                        let undefined = group.iter().any(|&j| x[j as usize].is_nan());
+                        *y = if undefined { T::nan() } else { x[ranked(x, group, rank) as usize] };
+                    }
+                }
+            }
             Self::LogSumExp { inputs: lens, groups } => {
                 reduce(lens, groups, batch, inputs, out, scratch, |x, group| {
                     T::of(log_sum_exp(group.iter().map(|&j| x[j as usize].wide())))
@@ -107,10 +126,14 @@ impl Product {
                 }
             }
             Self::MatMul(op) => op.interval(batch, &lowers, &uppers, lower, upper),
-            // Both are monotone in every argument.
+            // All of these are monotone in every argument.
             Self::Max { inputs: lens, groups } => {
                 reduce(lens, groups, batch, &lowers, lower, scratch, max);
                 reduce(lens, groups, batch, &uppers, upper, scratch, max);
+            }
+            Self::Rank { .. } => {
+                self.eval(batch, &lowers, lower, scratch);
+                self.eval(batch, &uppers, upper, scratch);
             }
             Self::LogSumExp { inputs: lens, groups } => {
                 let rounded = |side: f64| {
@@ -138,6 +161,7 @@ impl Product {
             Self::Multiply => "a product of activations",
             Self::MatMul(_) => "a matrix product of activations",
             Self::Max { .. } => "a maximum",
+            Self::Rank { .. } => "a sorted value",
             Self::LogSumExp { .. } => "log-sum-exp",
         }
     }
@@ -154,8 +178,8 @@ impl Product {
                 }
             }
             Self::MatMul(op) => op.gradient(batch, inputs, y, parts),
-            Self::Max { inputs: lens, groups } => {
-                let chosen = choose(lens, groups, batch, inputs);
+            Self::Max { inputs: lens, groups } | Self::Rank { inputs: lens, groups, .. } => {
+                let chosen = self.chosen(lens, groups, batch, inputs);
                 let places = places(lens);
                 for (k, (&j, y)) in chosen.iter().zip(y).enumerate() {
                     let (v, entry) = places[j as usize];
@@ -178,11 +202,14 @@ impl Product {
     /// Squares of Lipschitz constants in the l2 norm, exact: of the whole, and in each input alone. `None`
     /// where there are none.
     ///
-    /// A maximum or log-sum-exp of a group moves by at most the largest change of an entry, hence by at
+    /// A maximum, sorted value or log-sum-exp of a group moves by at most the largest change of an entry, hence by at
     /// most the l2 norm of the group's changes; an entry counts once for every group that it is in.
     #[must_use]
     pub fn squared_lipschitz(&self) -> Option<(f64, Vec<f64>)> {
-        let (Self::Max { inputs: lens, groups } | Self::LogSumExp { inputs: lens, groups }) = self else {
+        let (Self::Max { inputs: lens, groups }
+        | Self::Rank { inputs: lens, groups, .. }
+        | Self::LogSumExp { inputs: lens, groups }) = self
+        else {
             return None;
         };
         let mut counts = vec![0_u32; lens.iter().sum()];
@@ -202,7 +229,7 @@ impl Product {
     /// rounds.
     #[must_use]
     pub fn is_selection(&self) -> bool {
-        matches!(self, Self::Max { .. })
+        matches!(self, Self::Max { .. } | Self::Rank { .. })
     }
 
     /// For `batch` inputs, which entry of the concatenated operands each result is: of equal ones the
@@ -210,7 +237,9 @@ impl Product {
     #[must_use]
     pub fn selection(&self, batch: usize, inputs: &[&[f64]]) -> Option<Vec<u32>> {
         match self {
-            Self::Max { inputs: lens, groups } => Some(choose(lens, groups, batch, inputs)),
+            Self::Max { inputs: lens, groups } | Self::Rank { inputs: lens, groups, .. } => {
+                Some(self.chosen(lens, groups, batch, inputs))
+            }
             Self::Multiply | Self::MatMul(_) | Self::LogSumExp { .. } => None,
         }
     }
@@ -220,7 +249,7 @@ impl Product {
     #[must_use]
     pub fn evaluation_error(&self) -> Option<[f64; 2]> {
         match self {
-            Self::Max { .. } => Some([0.0; 2]),
+            Self::Max { .. } | Self::Rank { .. } => Some([0.0; 2]),
             // In f64 it is relative to 1 + |value|; then it is rounded once.
             Self::LogSumExp { groups, .. } if groups.longest() < 1 << 24 => Some([2.0; 2]),
             Self::Multiply | Self::MatMul(_) | Self::LogSumExp { .. } => None,
@@ -231,8 +260,23 @@ impl Product {
         match self {
             Self::Multiply => len,
             Self::MatMul(op) => op.stack.len() * op.size.iter().product::<usize>(),
-            Self::Max { groups, .. } | Self::LogSumExp { groups, .. } => groups.entries(),
+            Self::Max { groups, .. } | Self::Rank { groups, .. } | Self::LogSumExp { groups, .. } => {
+                groups.entries()
+            }
         }
+    }
+
+    /// The entries that a selection selects.
+    fn chosen<T: Scalar>(&self, lens: &[usize], groups: &Groups, batch: usize, inputs: &[&[T]]) -> Vec<u32> {
+        let (mut chosen, mut scratch) = (Vec::with_capacity(batch * groups.len()), Vec::new());
+        for b in 0..batch {
+            let x = gather_inputs(lens, b, inputs, &mut scratch);
+            chosen.extend(groups.iter().enumerate().map(|(i, (_, group))| match self {
+                Self::Rank { ranks, .. } => ranked(x, group, ranks[i]),
+                _ => ranked(x, group, 0),
+            }));
+        }
+        chosen
     }
 }
 
@@ -326,15 +370,16 @@ pub(super) fn places(lens: &[usize]) -> Vec<(usize, usize)> {
     lens.iter().enumerate().flat_map(|(input, &len)| (0..len).map(move |entry| (input, entry))).collect()
 }
 
-/// The first greatest entry of every group.
-fn choose<T: Scalar>(lens: &[usize], groups: &Groups, batch: usize, inputs: &[&[T]]) -> Vec<u32> {
-    let (mut chosen, mut scratch) = (Vec::with_capacity(batch * groups.len()), Vec::new());
-    for b in 0..batch {
-        let x = gather_inputs(lens, b, inputs, &mut scratch);
+/// The entry of a group that comes after `rank` others when sorted from the
+/// greatest on, equal ones in their order.
+fn ranked<T: Scalar>(x: &[T], group: &[u32], rank: u32) -> u32 {
+    if rank == 0 {
         let greatest = |best: u32, j: u32| if x[j as usize] > x[best as usize] { j } else { best };
-        chosen.extend(groups.iter().map(|(_, group)| group.iter().copied().reduce(greatest).unwrap_or(0)));
+        return group.iter().copied().reduce(greatest).unwrap_or(0);
     }
-    chosen
+    let mut sorted = group.to_vec();
+    sorted.sort_by(|&i, &j| x[j as usize].wide().total_cmp(&x[i as usize].wide()));
+    sorted[rank as usize]
 }
 
 /// The greatest entry of a group; NaN if one of them is.

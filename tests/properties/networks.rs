@@ -117,10 +117,11 @@ pub(crate) fn network(random: &mut Random, depth: usize) -> Graph {
                         .map(|_| (0..=random.below(4)).map(|_| random.below(2 * LEN)).collect::<Vec<_>>()),
                 );
                 let inputs = vec![LEN, LEN];
-                let op = if random.below(2) == 0 {
-                    Product::Max { inputs, groups }
-                } else {
-                    Product::LogSumExp { inputs, groups }
+                let ranks = groups.iter().map(|(_, group)| random.below(group.len()) as u32).collect();
+                let op = match random.below(3) {
+                    0 => Product::Max { inputs, groups },
+                    1 => Product::Rank { inputs, groups, ranks },
+                    _ => Product::LogSumExp { inputs, groups },
                 };
                 (Op::Product(op), vec![last, other])
             }
@@ -276,13 +277,14 @@ fn product(op: &Product, inputs: &[&[f64]]) -> Vec<f64> {
             }
             out
         }
-        Product::Max { groups, .. } | Product::LogSumExp { groups, .. } => {
+        Product::Max { groups, .. } | Product::Rank { groups, .. } | Product::LogSumExp { groups, .. } => {
             let x = inputs.concat();
             let entries = |group: &[u32]| group.iter().map(|&j| x[j as usize]).collect::<Vec<_>>();
             groups
                 .iter()
-                .map(|(_, group)| {
-                    let group = entries(group);
+                .enumerate()
+                .map(|(i, (_, group))| {
+                    let mut group = entries(group);
                     if group.iter().any(|x| x.is_nan()) {
                         return f64::NAN;
                     }
@@ -290,6 +292,10 @@ fn product(op: &Product, inputs: &[&[f64]]) -> Vec<f64> {
                     match op {
                         Product::LogSumExp { .. } if top.is_finite() => {
                             top + group.iter().map(|x| (x - top).exp()).sum::<f64>().ln()
+                        }
+                        Product::Rank { ranks, .. } => {
+                            group.sort_by(f64::total_cmp);
+                            group[group.len() - 1 - ranks[i] as usize]
                         }
                         _ => top,
                     }

@@ -520,6 +520,11 @@ case("conv/3-D", (2, 2, 3, 4, 3), op("Conv x w b"), w=(3, 2, 2, 3, 2), b=(3,))
 case("conv/3-D with everything", (1, 4, 3, 5, 4), op("Conv x w b", group=2, strides=[1, 2, 2], pads=[1, 0, 2, 0, 1, 1], dilations=[1, 2, 1]),
      w=(4, 2, 2, 2, 3), b=(4,))
 case("conv/3-D, VALID", (1, 1, 3, 3, 3), op("Conv x w", auto_pad="VALID", kernel_shape=[2, 2, 2]), w=(2, 1, 2, 2, 2))
+for a in ({}, dict(largest=0), dict(axis=1), dict(axis=0, largest=0)):
+    case(f"TopK/{tag(**a)}", (3, 4, 3), op("TopK x k -> y i", **a), k=ints(2))
+case("TopK/all", (1, 5), op("TopK x k -> y i"), k=ints(5))
+case("TopK/opset 9", (1, 5), op("TopK x -> y i", k=3), opset=9)
+case("TopK/ties", (1, 4), op("TopK x k -> y i"), k=ints(3), x=[1.0, 1.0, 0.5, 1.0])
 case("Celu/default", (2, 4), op("Celu x"), opset=12)
 case("Mish/opset 18", (2, 4), op("Mish x"), opset=18, between=(-4, 4))
 case("Mish/wide", (2, 4), op("Mish x"), opset=22, x=[-30.0, -8.0, -2.25, -1.2, 0.0, 1.5, 6.0, 40.0], radius=0.5)

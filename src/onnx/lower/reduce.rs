@@ -80,3 +80,34 @@ pub(super) fn reduce(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, No
     };
     Ok(vec![Value::Activation { id, shape: out }])
 }
+
+/// `TopK`: its values, in order.
+pub(super) fn top(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
+    let value = call.input(0)?;
+    let shape = value.shape();
+    let axis = shapes::axis(call.int("axis", -1)?, shape.len(), false)?;
+    let k = if call.opset < 10 {
+        call.int("k", -1)?
+    } else {
+        call.ints(1, "")?.and_then(|k| k.first().copied()).ok_or(NodeError::MissingInput(1))?
+    };
+    let (n, sorted) = (shape[axis], call.int("sorted", 1)? != 0);
+    let Some(k) = usize::try_from(k).ok().filter(|k| (1..=n).contains(k) && sorted) else {
+        let found = format!("{k} of {n} entries, sorted: {sorted}");
+        return Err(NodeError::Value { what: "k", found, accepted: "some of the entries, sorted" });
+    };
+    let smallest = call.int("largest", 1)? == 0;
+    let mut out = shape.to_vec();
+    out[axis] = k;
+    let inner: usize = shape[axis + 1..].iter().product();
+    let len = shapes::count(&out)?;
+    shapes::count(&[len, n])?;
+    let (mut groups, mut ranks) = (Vec::with_capacity(len), Vec::with_capacity(len));
+    for o in 0..len {
+        let (outer, place, r) = (o / (k * inner), o / inner % k, o % inner);
+        groups.push((0..n).map(move |m| (outer * n + m) * inner + r));
+        ranks.push(if smallest { n - 1 - place } else { place } as u32);
+    }
+    let op = Product::Rank { inputs: vec![shapes::count(shape)?], groups: Groups::new(groups), ranks };
+    Ok(vec![graph.push(call, Op::Product(op), vec![Lowering::activation(value, 0)?], out)?])
+}

@@ -91,6 +91,7 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Pow"], 1, Kind::Function, arithmetic::power),
     row(&["Gemm"], 1, Kind::Composite, matmul::gemm),
     row(&["MatMul"], 1, Kind::Composite, matmul::matmul),
+    row(&["TopK"], 1, Kind::Product, reduce::top),
     row(&["Einsum"], 12, Kind::Composite, einsum::einsum),
     row(&["Conv"], 1, Kind::Affine, conv::conv),
     row(&["ConvTranspose"], 1, Kind::Affine, conv::conv_transpose),
@@ -137,7 +138,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"]),
     ("it is a loss, of use in training only", &["NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"]),
     ("its result is a position or a choice, which no bound of scores gives; export the scores instead", &[
-        "ArgMax", "ArgMin", "Hardmax", "IsInf", "IsNaN", "OneHot", "TopK"]),
+        "ArgMax", "ArgMin", "Hardmax", "IsInf", "IsNaN", "OneHot"]),
     ("signal processing is not supported by this version", &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("recurrent networks are not supported by this version", &["GRU", "LSTM", "RNN"]),
