@@ -78,6 +78,14 @@ impl Dataset {
         self.labels.as_deref()
     }
 
+    /// The range that scaled pixels have: that of 8-bit pixels; unknown for other types.
+    #[must_use]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        let bytes = matches!(self.images.values(), Values::U8(_));
+        let most = self.scale.map_or(1.0, |scale| f64::from(narrow(255.0 * scale)));
+        bytes.then_some((0.0, most))
+    }
+
     /// Decides how the images go into a model's input of shape `model`, a batch axis of 1
     /// included or not. The first that applies:
     ///

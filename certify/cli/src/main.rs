@@ -11,8 +11,9 @@ mod lipschitz;
 mod merge;
 mod output;
 mod picture;
-mod radius;
+mod session;
 mod smooth;
+mod status;
 mod study;
 mod tightness;
 
@@ -38,6 +39,8 @@ enum Command {
     Smooth(smooth::Args),
     /// Put the shards or index ranges of one run together.
     Merge(merge::Args),
+    /// Show how far runs are: what is done and missing, the rate, the time left.
+    Status(status::Args),
     /// Tabulate and draw certified accuracy against radius, of our runs and anybody's tables.
     Curve(curve::Args),
     /// Measure how tight interval bounds are on a network; a diagnostic, not a certificate.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Attack(args) => certify::run_attack(&args),
         Command::Smooth(args) => smooth::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Curve(args) => curve::run(&args),
         Command::Tightness(args) => tightness::run(&args),
         Command::Lipschitz(args) => lipschitz::run(&args),

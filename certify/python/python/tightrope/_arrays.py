@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import TqdmWarning
 
-from .errors import ClassifierError, InputError, TightropeError
+from .errors import ClassifierError, InputError, Interrupted, TightropeError
 
 with warnings.catch_warnings():
     # A notebook without ipywidgets gets a bar of text.
@@ -119,6 +119,21 @@ def budget(attack: Any) -> tuple[int, int] | None:
     return whole("attack", steps, 1, 100_000), whole("attack", restarts, 1, 100_000)
 
 
+Result = TypeVar("Result", bound=Sized)
+
+
+def finish(result: Result, failed: BaseException | None) -> Result:
+    """The results of a call; if something ended it before the last input, that, with the results so far."""
+    if failed is None:
+        return result
+    if isinstance(failed, KeyboardInterrupt):
+        raise Interrupted(result) from failed
+    failed.results = result  # type: ignore[attr-defined]
+    if hasattr(failed, "add_note"):
+        failed.add_note(f"the results of {len(result)} finished inputs are in .results of this exception")
+    raise failed
+
+
 class Progress:
     """Called with the number of inputs that are done; shows a bar on stderr or in the notebook."""
 
@@ -126,8 +141,6 @@ class Progress:
         self.total, self.what, self.show = total, what, show
         self.begin = time.monotonic()
         self.bar: Any = None
-        #: Set after Ctrl-C.
-        self.interrupted = False
 
     def __call__(self, done: int) -> None:
         late = time.monotonic() - self.begin > PATIENCE

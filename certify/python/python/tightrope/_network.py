@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress, budget, clipping, labels, real, rows, whole
+from ._arrays import Progress, budget, clipping, finish, labels, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
-from .errors import Interrupted
 
 __all__ = ["Network", "Node", "load"]
 
@@ -133,13 +132,10 @@ class Network:
         """
         array = rows(x, self.input_shape)
         with Progress(len(array), "bounds", progress) as bar:
-            (lower, upper), done = self._network.bounds(
+            (lower, upper), failed = self._network.bounds(
                 array, real("eps", eps), method, norm, clipping(clip), bar
             )
-        result = Bounds(lower[:done], upper[:done])
-        if bar.interrupted:
-            raise Interrupted(result)
-        return result
+        return finish(Bounds(lower, upper), failed)
 
     def certify(
         self,
@@ -183,7 +179,7 @@ class Network:
         array = rows(x, self.input_shape)
         y_list = labels(y, len(array))
         with Progress(len(array), "certify", progress) as bar:
-            found = self._network.certify(
+            found, failed = self._network.certify(
                 array,
                 y_list,
                 real("eps", eps),
@@ -215,9 +211,7 @@ class Network:
             eps=float(eps),
             method=method,
         )
-        if bar.interrupted:
-            raise Interrupted(result)
-        return result
+        return finish(result, failed)
 
     def tightness(
         self,
@@ -256,7 +250,7 @@ class Network:
         array = rows(x, self.input_shape)
         y_list = labels(y, len(array))
         with Progress(len(array), "tightness", progress) as bar:
-            found: dict[str, Any] = self._network.tightness(
+            found, failed = self._network.tightness(
                 array,
                 y_list,
                 real("eps", eps),
@@ -275,9 +269,7 @@ class Network:
             mask=mask,
             **found,
         )
-        if bar.interrupted:
-            raise Interrupted(result)
-        return result
+        return finish(result, failed)
 
     def lipschitz(self) -> LipschitzReport:
         """Certified Lipschitz constants (l2 to l2), node by node and in total."""

@@ -238,11 +238,10 @@ class Smoothing(_Table):
         def column(of: Any, kind: Any) -> Any:
             return np.array([of(r) for r in records], dtype=kind)
 
-        # A label that is none is written as the greatest integer there is.
         return cls(
             index=column(lambda r: r["index"], np.int64),
-            label=column(lambda r: r["label"] if r["label"] < 2**63 else -1, np.int64),
-            predicted=column(lambda r: r["predicted"], np.int64),
+            label=column(lambda r: -1 if r["label"] is None else r["label"], np.int64),
+            predicted=column(lambda r: -1 if r["predicted"] is None else r["predicted"], np.int64),
             radius=column(lambda r: r["radius"], np.float64),
             correct=column(lambda r: r["correct"] == 1, np.bool_),
             samples=column(lambda r: r["samples"], np.int64),

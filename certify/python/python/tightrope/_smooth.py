@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope
-from ._arrays import Progress, labels, logits, real, rows, whole
+from ._arrays import Progress, finish, labels, logits, real, rows, whole
 from ._network import Network
 from ._results import Smoothing
-from .errors import Interrupted
 
 __all__ = ["smooth"]
 
@@ -103,7 +102,7 @@ def smooth(
     else:
         array = rows(x)
         base = logits(f, np.shape(x)[1:])
-    y_list = [-1] * len(array) if y is None else labels(y, len(array))
+    y_list = None if y is None else labels(y, len(array))
     asked = _Asked(
         noise=noise,
         sigma=real("sigma", sigma),
@@ -122,8 +121,5 @@ def smooth(
         batch=whole("batch_size", batch_size, 1, 2**32 - 1),
     )
     with Progress(len(array), "smooth", progress) as bar:
-        lines = _tightrope.smooth(base, array, y_list, asked, bar)
-    result = Smoothing._of(lines)
-    if bar.interrupted:
-        raise Interrupted(result)
-    return result
+        lines, failed = _tightrope.smooth(base, array, y_list, asked, bar)
+    return finish(Smoothing._of(lines), failed)
