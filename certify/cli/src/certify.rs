@@ -267,7 +267,7 @@ fn brackets(common: &Common, loaded: &Loaded, method: Method, attack: Option<Pgd
         let summary = BracketSummary::new(model, method, limit, attack.is_some(), &records);
         let json = common.run.json;
         output::print(&if json {
-            serde_json::to_string(&summary)?
+            serde_json::to_value(&summary)?.to_string()
         } else {
             bracket_table(loaded, &summary, clip)
         })?;
