@@ -14,6 +14,8 @@ pub struct Dataset {
     images: Tensor,
     labels: Option<Vec<usize>>,
     scale: Option<f64>,
+    files: Vec<PathBuf>,
+    classes: Option<Vec<String>>,
 }
 
 impl Dataset {
@@ -30,8 +32,36 @@ impl Dataset {
     /// If a file cannot be read or is not what it should be, there are no images or no pixels, the
     /// scale is missing or unusable, or the labels are not one number from 0 per image.
     pub fn open(images: &Path, labels: Option<&Path>, scale: Option<f64>) -> Result<Self, DataError> {
+        Self::open_with_classes(images, labels, scale, None)
+    }
+
+    /// As [`open`](Self::open), where a class folder's label is the position of its name in the file
+    /// `classes`, one name a line: that of a folder that is missing stays free.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and for class folders that are not in the file, and files of images with
+    /// one.
+    pub fn open_with_classes(
+        images: &Path,
+        labels: Option<&Path>,
+        scale: Option<f64>,
+        classes: Option<&Path>,
+    ) -> Result<Self, DataError> {
+        let (mut files, mut names) = (vec![images.to_owned()], None);
+        if let Some(path) = classes {
+            if !images.is_dir() {
+                let accepted = "class names with a folder of class folders only";
+                return Err(ParseError::new("a file of images with class names", accepted).of(images));
+            }
+            let text = String::from_utf8(file::read(path)?);
+            let text = text.map_err(|_| ParseError::new("bytes that are no text", "UTF-8").of(path))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            names = Some(lines.map(str::to_owned).collect::<Vec<_>>());
+        }
         let parsed = if images.is_dir() {
-            pictures::folder(images)?
+            let folder = pictures::folder(images, names.as_deref())?;
+            (files, names) = (folder.files, folder.classes);
+            folder.parsed
         } else {
             file::parse_images(&name(images), &file::read(images)?, labels.is_none())
                 .map_err(|problem| problem.of(images))?
@@ -50,7 +80,7 @@ impl Dataset {
             Some(labels) if labels != images.shape()[0] => {
                 Err(DataError::LabelCount { image_file, images: images.shape()[0], label_file, labels })
             }
-            _ => Ok(Self { image_file, label_file, images, labels, scale }),
+            _ => Ok(Self { image_file, label_file, images, labels, scale, files, classes: names }),
         }
     }
 
@@ -76,6 +106,25 @@ impl Dataset {
     #[must_use]
     pub fn labels(&self) -> Option<&[usize]> {
         self.labels.as_deref()
+    }
+
+    /// The files that the images were read from: one, or the pictures of a folder in their order.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The names of the classes by their labels, where labels are positions of names of class folders.
+    #[must_use]
+    pub fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
+    }
+
+    /// The factor of stored pixels.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        let usual = if matches!(self.images.values(), Values::U8(_)) { 1.0 / 255.0 } else { 1.0 };
+        self.scale.unwrap_or(usual)
     }
 
     /// The range that scaled pixels have: that of 8-bit pixels; unknown for other types.
@@ -162,14 +211,14 @@ impl Dataset {
 
     /// The scaled pixel before it is rounded to `f32`.
     fn wide_pixel(&self, at: usize) -> f64 {
-        let (stored, usual) = match self.images.values() {
-            Values::U8(v) => (f64::from(v[at]), 1.0 / 255.0),
-            Values::I32(v) => (f64::from(v[at]), 1.0),
-            Values::I64(v) => (nearest(v[at]), 1.0),
-            Values::F32(v) => (f64::from(v[at]), 1.0),
-            Values::F64(v) => (v[at], 1.0),
+        let stored = match self.images.values() {
+            Values::U8(v) => f64::from(v[at]),
+            Values::I32(v) => f64::from(v[at]),
+            Values::I64(v) => nearest(v[at]),
+            Values::F32(v) => f64::from(v[at]),
+            Values::F64(v) => v[at],
         };
-        stored * self.scale.unwrap_or(usual)
+        stored * self.scale()
     }
 
     fn not_finite(&self, index: usize, source: usize, size: usize) -> DataError {

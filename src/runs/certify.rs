@@ -225,9 +225,6 @@ impl<'a> Certify<'a> {
         if eps.is_empty() || methods.is_empty() {
             return Err("no eps or no method; give at least one of each".into());
         }
-        if attack.is_none() && methods.contains(&None) {
-            return Err("neither a method nor an attack; give one of them".into());
-        }
         let graph = network.graph;
         let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m)));
         Ok(Self { eps, methods: methods.iter().map(bounds).collect(), keep: None, network })

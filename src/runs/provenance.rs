@@ -14,7 +14,7 @@ use super::{Question, Selection};
 /// Options that name a file whose bytes have a fingerprint under the same name with `_sha256`.
 const FILES: [&str; 4] = ["model", "data", "labels", "classes_file"];
 
-/// SHA-256 in hexadecimal: of the bytes of a file if there is one, else of the lines
+/// SHA-256 in hexadecimal: of the bytes of a file that stands alone (`root` is no folder), else of the lines
 /// `SHA-256  NAME` of all, as `sha256sum` writes them, in the order of their names below `root`.
 ///
 /// # Errors
@@ -26,7 +26,9 @@ pub fn fingerprint(root: &Path, files: &[PathBuf]) -> Result<String, RunError> {
         copied.map_err(|cause| RunError::Io { file: path.to_owned(), cause })?;
         Ok::<_, RunError>(hexadecimal(hash))
     };
-    if let [file] = files {
+    if let [file] = files
+        && !root.is_dir()
+    {
         return of(file);
     }
     let mut lines = Vec::new();
@@ -100,7 +102,8 @@ mod tests {
             let files: Vec<PathBuf> = files.iter().map(|f| (*f).clone()).collect();
             fingerprint(folder.path(), &files).expect("readable")
         };
-        assert!(of(&[&a]).starts_with("ba7816bf8f01cfea") && of(&[&a]).len() == 64);
+        let alone = fingerprint(&a, std::slice::from_ref(&a)).expect("readable");
+        assert!(alone.starts_with("ba7816bf8f01cfea") && alone.len() == 64 && alone != of(&[&a]));
         let both = of(&[&a, &b]);
         assert_eq!(of(&[&b, &a]), both);
         file("b", "x");

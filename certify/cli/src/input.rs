@@ -26,6 +26,10 @@ pub(crate) struct InputArgs {
     /// Labels, where the images do not bring them: npy, npz or idx.
     #[arg(long)]
     labels: Option<PathBuf>,
+    /// Names of the classes of an image folder, one a line, in the order of the labels
+    /// [default: the folders' names, sorted].
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// Only these inputs: A..B, the end not included.
     #[arg(long)]
     indices: Option<Range>,
@@ -95,7 +99,12 @@ impl InputArgs {
         // A card's labels belong to the card's images.
         let of_card = if self.data.is_some() { None } else { card.data.labels.as_ref() };
         let labels = self.labels.as_ref().or(of_card);
-        let data = Dataset::open(images, labels.map(PathBuf::as_path), self.scale)?;
+        let data = Dataset::open_with_classes(
+            images,
+            labels.map(PathBuf::as_path),
+            self.scale,
+            self.classes.as_deref(),
+        )?;
         data.check_labels(graph.output_len())?;
         let selected = Selection::new(self.indices.unwrap_or_default(), skip, self.shard, data.len());
         let selection = selected.map_err(|e| anyhow!("--{e}"))?;
@@ -106,15 +115,18 @@ impl InputArgs {
             "model": model.display().to_string(),
             "model_sha256": one(model)?,
             "data": images.display().to_string(),
-            "data_sha256": one(images)?,
+            "data_sha256": digest(images, data.files())?,
             "labels": labels.map(|l| l.display().to_string()),
             "labels_sha256": labels.map(|l| one(l)).transpose()?,
-            "scale": self.scale,
+            "scale": data.scale(),
             "mean": self.mean,
             "std": self.std,
             "input_shape": shape,
         });
         let mut header = header.as_object().cloned().unwrap_or_default();
+        if let Some(classes) = data.classes() {
+            header.insert("classes".into(), json!(classes));
+        }
         if !weights.is_empty() {
             let folder = model.canonicalize()?;
             let weights = digest(folder.parent().unwrap_or(Path::new("")), &weights)?;
