@@ -27,8 +27,22 @@ _process: int | None = None
 PATIENCE = 2.0
 
 
-def rows(x: ArrayLike, shape: Sequence[int] | None = None) -> NDArray[np.float32]:
-    """Inputs as one row each. Nothing is copied if ``x`` is a C-contiguous float32 array.
+def factor(x: ArrayLike, scale: float | None) -> float:
+    """By what stored numbers are multiplied, by the rule of the command line: 8-bit pixels by 1/255, floats
+    by 1; other integers only by a stated scale."""
+    kind = np.asarray(x).dtype
+    if scale is not None:
+        number = real("scale", scale)
+        if not 0 < number < np.inf:
+            raise InputError(f"scale: found {number}; accepted: a finite factor above 0")
+        return number
+    if np.issubdtype(kind, np.integer) and kind != np.uint8:
+        raise InputError(f"x: found an array of {kind} and no scale; accepted: uint8 or floats, or scale=...")
+    return 1 / 255 if kind == np.uint8 else 1.0
+
+
+def rows(x: ArrayLike, shape: Sequence[int] | None = None, scale: float | None = None) -> NDArray[np.float32]:
+    """Inputs as one row each, scaled. Nothing is copied if ``x`` is a C-contiguous float32 array.
 
     ``x`` is a batch of inputs of ``shape`` (with or without its leading axis of 1, or flat), or a
     single input.
@@ -45,6 +59,12 @@ def rows(x: ArrayLike, shape: Sequence[int] | None = None) -> NDArray[np.float32
         raise InputError(f"x: found an array of {array.dtype}; accepted: numbers")
     if np.issubdtype(array.dtype, np.complexfloating):
         raise InputError(f"x: found an array of {array.dtype}; accepted: real numbers")
+    by = factor(array, scale)
+    if scale is None and array.dtype == np.uint8:
+        # The nearest number to the quotient, as the command line has it.
+        array = array.astype(np.float32) / np.float32(255)
+    elif by != 1.0:
+        array = array.astype(np.float64) * by
     array = np.ascontiguousarray(array, dtype=np.float32)
     if shape is None:
         if array.ndim < 2:
@@ -103,8 +123,11 @@ def _two(name: str, value: Any, form: str) -> tuple[Any, Any]:
     return first, second
 
 
-def clipping(clip: Any) -> tuple[float, float] | None:
-    """The range of the data, if there is one."""
+def clipping(clip: Any, x: ArrayLike, scale: float | None) -> tuple[float, float] | None:
+    """The range of the data, if there is one; ``"auto"`` is that of 8-bit pixels, and none for others."""
+    if isinstance(clip, str) and clip == "auto":
+        most = 1.0 if scale is None else float(np.float32(255 * factor(x, scale)))
+        return (0.0, most) if np.asarray(x).dtype == np.uint8 else None
     if clip is None:
         return None
     low, high = _two("clip", clip, "(low, high)")

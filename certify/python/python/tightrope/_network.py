@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress, budget, clipping, finish, labels, real, rows, whole
+from ._arrays import Progress, budget, clipping, factor, finish, labels, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
 
 __all__ = ["Network", "Node", "load"]
@@ -58,8 +58,8 @@ class Network:
     """A loaded network. Made by :func:`load`.
 
     Inputs ``x`` are arrays ``(n, *input_shape)``, or flat ``(n, entries)``, or a single input; a
-    C-contiguous float32 array is used without a copy. Numbers are taken as they are: 8-bit pixels are not
-    scaled to [0, 1]. All methods compute on all cores (as many as
+    C-contiguous float32 array is used without a copy. As on the command line, ``uint8`` pixels are scaled
+    to [0, 1] and floats are taken as they are; other integers need a ``scale``. All methods compute on all cores (as many as
     the environment variable ``RAYON_NUM_THREADS`` says) without holding the interpreter's lock, and
     no result depends on how many. Ctrl-C raises :class:`tightrope.Interrupted`, a
     ``KeyboardInterrupt`` that carries the results of the inputs that are done. ``progress`` shows a
@@ -110,7 +110,8 @@ class Network:
         *,
         method: str = "ibp",
         norm: str = "linf",
-        clip: tuple[float, float] | None = None,
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
         progress: bool | None = None,
     ) -> Bounds:
         """Sound bounds on the outputs over all perturbations of size ``eps``.
@@ -126,14 +127,18 @@ class Network:
         norm
             ``linf``, ``l2`` or ``l1``.
         clip
-            Range of the data, which perturbed inputs do not leave.
+            Range of the data, which perturbed inputs do not leave; by default that of 8-bit pixels for
+            ``uint8`` arrays, and none for others.
+        scale
+            Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape)
+        array = rows(x, self.input_shape, scale)
+        reach = clipping(clip, x, scale)
         with Progress(len(array), "bounds", progress) as bar:
             (lower, upper), failed = self._network.bounds(
-                array, real("eps", eps), method, norm, clipping(clip), bar
+                array, real("eps", eps), method, norm, reach, bar
             )
         return finish(Bounds(lower, upper), failed)
 
@@ -145,7 +150,8 @@ class Network:
         *,
         method: str = "ibp",
         norm: str = "linf",
-        clip: tuple[float, float] | None = None,
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
         attack: tuple[int, int] | None = None,
         seed: int = 0,
         first: int = 0,
@@ -165,7 +171,10 @@ class Network:
         norm
             ``linf``, ``l2`` or ``l1``.
         clip
-            Range of the data, which perturbed inputs do not leave: ``(0, 1)`` for pixels.
+            Range of the data, which perturbed inputs do not leave: ``(0, 1)`` for pixels, which is the
+            default for ``uint8`` arrays; none for others.
+        scale
+            Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
         attack
             ``(steps, restarts)`` of projected gradient descent on the margin, to falsify what is not
             robust.
@@ -176,7 +185,8 @@ class Network:
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape)
+        array = rows(x, self.input_shape, scale)
+        reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
         with Progress(len(array), "certify", progress) as bar:
             found, failed = self._network.certify(
@@ -185,7 +195,7 @@ class Network:
                 real("eps", eps),
                 method,
                 norm,
-                clipping(clip),
+                reach,
                 budget(attack),
                 whole("seed", seed, 0, 2**64 - 1),
                 whole("first", first, 0, 2**62),
@@ -210,6 +220,8 @@ class Network:
             points=points,
             eps=float(eps),
             method=method,
+            clip=reach,
+            scale=factor(x, scale),
         )
         return finish(result, failed)
 
@@ -220,7 +232,8 @@ class Network:
         eps: float,
         *,
         mask: str = "local",
-        clip: tuple[float, float] | None = None,
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
         samples: int = 8,
         seed: int = 0,
         first: int = 0,
@@ -238,8 +251,8 @@ class Network:
             Which linear network stands in: the one at the input (``local``), at the centre of the
             intervals (``center``), without activations (``identity``), or with those that intervals
             decide (``stable``).
-        clip
-            Range of the data.
+        clip, scale
+            Range of the data and factor of stored numbers, as for :meth:`certify`.
         samples, seed
             Points of each box at which units are looked at, and the seed that they depend on.
         first
@@ -247,7 +260,8 @@ class Network:
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape)
+        array = rows(x, self.input_shape, scale)
+        reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
         with Progress(len(array), "tightness", progress) as bar:
             found, failed = self._network.tightness(
@@ -255,7 +269,7 @@ class Network:
                 y_list,
                 real("eps", eps),
                 mask,
-                clipping(clip),
+                reach,
                 whole("samples", samples, 0, 2**32 - 1),
                 whole("seed", seed, 0, 2**64 - 1),
                 whole("first", first, 0, 2**62),
@@ -267,6 +281,8 @@ class Network:
             label=np.array(y_list[:done], dtype=np.int64),
             eps=float(eps),
             mask=mask,
+            clip=reach,
+            scale=factor(x, scale),
             **found,
         )
         return finish(result, failed)

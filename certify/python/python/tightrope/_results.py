@@ -136,6 +136,8 @@ class Certification(_Table):
         nothing without an attack.
     eps, method
         As asked for.
+    clip, scale
+        The range that perturbed inputs do not leave, and the factor of stored numbers.
     """
 
     index: Integers
@@ -151,6 +153,8 @@ class Certification(_Table):
     points: NDArray[np.float32] | None
     eps: float
     method: str
+    clip: tuple[float, float] | None
+    scale: float
 
     @property
     def clean_accuracy(self) -> float:
@@ -171,7 +175,8 @@ class Certification(_Table):
         """One line that says what was found."""
         if not len(self):
             return "no inputs"
-        text = f"{len(self)} inputs, eps {self.eps:g}, clean {self.clean_accuracy:.1%}"
+        within = "" if self.clip is None else f" within [{self.clip[0]:g}, {self.clip[1]:g}]"
+        text = f"{len(self)} inputs, eps {self.eps:g}{within}, clean {self.clean_accuracy:.1%}"
         if self.points is not None:
             text += f", attacked {self.attacked_accuracy:.1%}"
         return text + (f", certified {self.certified_accuracy:.1%} by {self.method}" if self.method != "none" else "")
@@ -331,6 +336,8 @@ class TightnessReport(_Table):
         ``(n, classes)`` ratios, NaN at the label.
     eps, mask
         As asked for.
+    clip, scale
+        The range to which boxes are cut, and the factor of stored numbers.
     """
 
     index: Integers
@@ -352,6 +359,8 @@ class TightnessReport(_Table):
     per_margin: Floats
     eps: float
     mask: str
+    clip: tuple[float, float] | None
+    scale: float
 
     def summary(self) -> str:
         """One line that says what was found."""

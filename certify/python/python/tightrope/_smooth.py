@@ -38,6 +38,7 @@ def smooth(
     radius: float | None = None,
     tolerance: float | None = None,
     noise: str = "gaussian",
+    scale: float | None = None,
     lipschitz: float | Literal["auto"] | None = None,
     seed: int = 0,
     first: int = 0,
@@ -80,6 +81,8 @@ def smooth(
         ``uniform`` or ``laplace``. Gaussian noise is drawn behind a dense first layer of a
         :class:`Network` to at most half as many entries, where it is the same at less cost;
         ``gaussian-input`` draws it on the input of every network, from the streams that functions get.
+    scale
+        Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
     lipschitz
         For a :class:`Network` only; see :meth:`Network.smooth`.
     seed, first
@@ -93,14 +96,16 @@ def smooth(
     ------
     Interrupted
         On Ctrl-C, with the results of the inputs that are done.
+    Exception
+        Whatever ``f`` raises, with the results of the inputs that are done as its ``results``.
     ClassifierError
         If ``f`` does not answer with one row of logits for each input.
     """
     if isinstance(f, Network):
         base: Any = f._network
-        array = rows(x, f.input_shape)
+        array = rows(x, f.input_shape, scale)
     else:
-        array = rows(x)
+        array = rows(x, None, scale)
         base = logits(f, np.shape(x)[1:])
     y_list = None if y is None else labels(y, len(array))
     asked = _Asked(
