@@ -17,9 +17,14 @@ mod status;
 mod study;
 mod tightness;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use output::{Failure, Result};
 
 /// Certifies the robustness of neural networks.
 #[derive(Parser)]
@@ -53,6 +58,17 @@ enum Command {
     Tightness(tightness::Args),
     /// Bound the l2 Lipschitz constant of networks, layer by layer.
     Lipschitz(lipschitz::Args),
+    /// Print completions for a shell, to be loaded by it.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command, to a folder.
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -68,6 +84,8 @@ fn main() -> ExitCode {
         Command::Tightness(args) => tightness::run(&args),
         Command::Lipschitz(args) => lipschitz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { folder } => manual(&folder),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,4 +94,17 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+fn completions(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tightrope", &mut script);
+    output::print(String::from_utf8_lossy(&script).trim_end())
+}
+
+fn manual(folder: &Path) -> Result<()> {
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        .with_context(|| folder.display().to_string());
+    written.map_err(Failure::Output)
 }

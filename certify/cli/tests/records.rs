@@ -263,3 +263,76 @@ fn a_misspelt_key_of_a_card_is_named() {
         assert!(error.contains(key) && error.contains("net.toml"), "{error}");
     }
 }
+
+#[test]
+fn smoothing_without_labels_certifies_the_predicted_class() {
+    let here = folder();
+    let out = here.path().join("run.jsonl");
+    let options = ["smooth", "mnist-mlp-noise25.onnx", "-n", "300", "--indices", "0..5", "--json"];
+    let json = |more: &[&str]| -> Value {
+        serde_json::from_str(&stdout(&run(&[&options[..], more].concat()))).expect("JSON")
+    };
+    let unlabelled = json(&[&DATA[..2], &["--out", text(&out)]].concat());
+    let labelled = json(&DATA);
+    assert_eq!(unlabelled["average_certified_radius"], labelled["average_certified_radius"]);
+    for record in &records(&out).1 {
+        assert!(record["label"].is_null() && record["correct"].is_null() && record["predicted"].is_u64());
+    }
+    assert!(stdout(&run(&["curve", text(&out)])).contains("100.0 %"));
+    let error = refused(&[&["certify", PLAIN, "--eps", "0.1"], &DATA[..2]].concat(), 2);
+    assert!(error.contains("--labels"), "{error}");
+}
+
+#[test]
+fn progress_is_told_in_lines_off_a_terminal_and_not_when_quiet() {
+    let notes = |more: &[&str]| {
+        let options = ["tightness", PLAIN, "--indices", "0..4"];
+        let output = run(&[&options[..], more].concat());
+        stdout(&output);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert_eq!(notes(&["-q"]), "");
+    assert!(notes(&["-v"]).contains("mnist-cnn-plain: 4 inputs, "));
+    let options = ["smooth", "mnist-mlp-noise25.onnx", "-n", "60000", "--indices", "0..6", "-v"];
+    let output = run(&[&options[..], &["--threads", "1"]].concat());
+    stdout(&output);
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(notes.contains(" of 6 inputs, "), "{notes}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_the_table_of_what_is_finished() {
+    let here = folder();
+    let out = here.path().join("run.jsonl");
+    let child = tightrope(&["smooth", "mnist-mlp-noise25.onnx", "-n", "4000", "--out", text(&out)])
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let begin = std::time::Instant::now();
+    while std::fs::read_to_string(&out).map_or(0, |text| text.lines().count()) < 4 {
+        assert!(begin.elapsed().as_secs() < 120, "no records appear");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(130));
+    let finished = records(&out).1.len();
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.contains(&format!("mnist-mlp-noise25: {finished} inputs")), "{table}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("results of {finished} of 1000")));
+}
+
+#[test]
+fn completions_and_manual_pages_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&run(&["completions", shell]));
+        assert!(script.contains("tightness") && script.contains("counterexamples"), "{shell}");
+    }
+    let here = folder();
+    stdout(&run(&["man", text(here.path())]));
+    let page = std::fs::read_to_string(here.path().join("tightrope-certify.1")).expect("a page");
+    assert!(page.contains("counterexamples"), "{page}");
+    assert!(refused(&["man", "/proc/nowhere"], 1).contains("/proc/nowhere"));
+}
