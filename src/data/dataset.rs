@@ -1,17 +1,45 @@
 //! Images, their labels and their scale.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::file;
+use super::mapped::Mapped;
 use super::tensor::{Tensor, Values};
 use super::{Arrangement, DataError, ParseError, pictures};
 
-/// Images of one shape, in memory as they were stored, and their labels if there are any.
+/// Where images are.
+#[derive(Clone, Debug)]
+enum Store {
+    /// In memory, as they were stored.
+    Memory(Tensor),
+    /// In their file.
+    File(Mapped),
+}
+
+impl Store {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Memory(images) => images.shape(),
+            Self::File(images) => images.shape(),
+        }
+    }
+
+    /// Values of the type that is stored, perhaps none.
+    fn kind(&self) -> Cow<'_, Values> {
+        match self {
+            Self::Memory(images) => Cow::Borrowed(images.values()),
+            Self::File(images) => Cow::Owned(images.none()),
+        }
+    }
+}
+
+/// Images of one shape as they were stored, and their labels if there are any.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     image_file: PathBuf,
     label_file: PathBuf,
-    images: Tensor,
+    images: Store,
     labels: Option<Vec<usize>>,
     scale: Option<f64>,
     files: Vec<PathBuf>,
@@ -58,24 +86,29 @@ impl Dataset {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             names = Some(lines.map(str::to_owned).collect::<Vec<_>>());
         }
-        let parsed = if images.is_dir() {
+        let read = |source| DataError::Read { file: images.to_owned(), source };
+        let mapped = if images.is_dir() { None } else { Mapped::open(images).map_err(read)? };
+        let (stored_images, own_labels) = if images.is_dir() {
             let folder = pictures::folder(images, names.as_deref())?;
             (files, names) = (folder.files, folder.classes);
-            folder.parsed
+            (Store::Memory(folder.parsed.images), folder.parsed.labels)
+        } else if let Some(mapped) = mapped {
+            (Store::File(mapped), None)
         } else {
-            file::parse_images(&name(images), &file::read(images)?, labels.is_none())
-                .map_err(|problem| problem.of(images))?
+            let parsed = file::parse_images(&name(images), &file::read(images)?, labels.is_none())
+                .map_err(|problem| problem.of(images))?;
+            (Store::Memory(parsed.images), parsed.labels)
         };
-        check_images(images, &parsed.images, scale)?;
+        check_images(images, &stored_images, scale)?;
         let label_file = labels.unwrap_or(images).to_owned();
         let stored = match labels {
             Some(path) => Some(
                 file::parse_labels(&name(path), &file::read(path)?).map_err(|problem| problem.of(path))?,
             ),
-            None => parsed.labels,
+            None => own_labels,
         };
         let labels = stored.map(|stored| class_numbers(&label_file, &stored)).transpose()?;
-        let (image_file, images) = (images.to_owned(), parsed.images);
+        let (image_file, images) = (images.to_owned(), stored_images);
         match labels.as_ref().map(Vec::len) {
             Some(labels) if labels != images.shape()[0] => {
                 Err(DataError::LabelCount { image_file, images: images.shape()[0], label_file, labels })
@@ -123,14 +156,14 @@ impl Dataset {
     /// The factor of stored pixels.
     #[must_use]
     pub fn scale(&self) -> f64 {
-        let usual = if matches!(self.images.values(), Values::U8(_)) { 1.0 / 255.0 } else { 1.0 };
+        let usual = if matches!(*self.images.kind(), Values::U8(_)) { 1.0 / 255.0 } else { 1.0 };
         self.scale.unwrap_or(usual)
     }
 
     /// The range that scaled pixels have: that of 8-bit pixels; unknown for other types.
     #[must_use]
     pub fn range(&self) -> Option<(f64, f64)> {
-        let bytes = matches!(self.images.values(), Values::U8(_));
+        let bytes = matches!(*self.images.kind(), Values::U8(_));
         let most = self.scale.map_or(1.0, |scale| f64::from(narrow(255.0 * scale)));
         bytes.then_some((0.0, most))
     }
@@ -176,10 +209,17 @@ impl Dataset {
         }
         let size: usize = self.image_shape().iter().product();
         let mut pixels = Vec::with_capacity(size);
+        let (values, first) = match &self.images {
+            Store::Memory(images) => (Cow::Borrowed(images.values()), index * size),
+            Store::File(images) => {
+                let read = |source| DataError::Read { file: self.image_file.clone(), source };
+                (Cow::Owned(images.image(index).map_err(read)?), 0)
+            }
+        };
         for source in arrangement.sources() {
-            let pixel = self.pixel(index * size + source);
+            let pixel = self.pixel(&values, first + source);
             if !pixel.is_finite() {
-                return Err(self.not_finite(index, source, size));
+                return Err(self.not_finite(index, source, self.wide_pixel(&values, first + source)));
             }
             pixels.push(pixel);
         }
@@ -200,18 +240,18 @@ impl Dataset {
         }
     }
 
-    fn pixel(&self, at: usize) -> f32 {
-        match (self.images.values(), self.scale) {
+    fn pixel(&self, values: &Values, at: usize) -> f32 {
+        match (values, self.scale) {
             // The nearest f32 to the quotient, as float32 division elsewhere gives it.
             (Values::U8(v), None) => f32::from(v[at]) / 255.0,
             (Values::F32(v), None) => v[at],
-            _ => narrow(self.wide_pixel(at)),
+            _ => narrow(self.wide_pixel(values, at)),
         }
     }
 
     /// The scaled pixel before it is rounded to `f32`.
-    fn wide_pixel(&self, at: usize) -> f64 {
-        let stored = match self.images.values() {
+    fn wide_pixel(&self, values: &Values, at: usize) -> f64 {
+        let stored = match values {
             Values::U8(v) => f64::from(v[at]),
             Values::I32(v) => f64::from(v[at]),
             Values::I64(v) => nearest(v[at]),
@@ -221,7 +261,7 @@ impl Dataset {
         stored * self.scale()
     }
 
-    fn not_finite(&self, index: usize, source: usize, size: usize) -> DataError {
+    fn not_finite(&self, index: usize, source: usize, value: f64) -> DataError {
         let mut rest = source;
         let mut position: Vec<usize> = Vec::new();
         for &axis in self.image_shape().iter().rev() {
@@ -234,7 +274,7 @@ impl Dataset {
             index,
             position,
             stored: self.image_shape().to_vec(),
-            value: self.wide_pixel(index * size + source),
+            value,
         }
     }
 }
@@ -247,8 +287,8 @@ fn nearest(value: i64) -> f64 {
     value as f64
 }
 
-fn check_images(file: &Path, images: &Tensor, scale: Option<f64>) -> Result<(), DataError> {
-    if images.values().is_empty() {
+fn check_images(file: &Path, images: &Store, scale: Option<f64>) -> Result<(), DataError> {
+    if images.shape().contains(&0) {
         return Err(DataError::Empty { file: file.to_owned(), shape: images.shape().to_vec() });
     }
     if images.shape().len() < 2 {
@@ -256,12 +296,13 @@ fn check_images(file: &Path, images: &Tensor, scale: Option<f64>) -> Result<(), 
         let accepted = "images with the number of images as first axis, such as [n, 28, 28]";
         return Err(ParseError::new(found, accepted).of(file));
     }
-    let accepted = match (images.values(), scale) {
+    let kind = images.kind();
+    let accepted = match (&*kind, scale) {
         (_, Some(scale)) if !(scale.is_finite() && scale > 0.0) => "a finite scale above 0",
         (Values::I32(_) | Values::I64(_), None) => "uint8 or floating-point pixels, or a scale",
         _ => return Ok(()),
     };
-    let type_name = images.values().type_name();
+    let type_name = kind.type_name();
     Err(DataError::Scale { file: file.to_owned(), type_name, scale, accepted })
 }
 
