@@ -61,6 +61,24 @@ pub fn shard(text: &str) -> Result<Shard, String> {
     if part < parts { Ok((part, parts)) } else { Err(wrong()) }
 }
 
+/// The shard of a task of a Slurm job array, from what `variable` says of the environment: none outside of
+/// one.
+///
+/// # Errors
+/// A sentence, if the tasks are not numbered evenly.
+pub fn slurm(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Shard>, String> {
+    let number = |name: &str| variable(&format!("SLURM_ARRAY_TASK_{name}"))?.parse::<usize>().ok();
+    let (Some(id), Some(count)) = (number("ID"), number("COUNT")) else { return Ok(None) };
+    let (first, step) = (number("MIN").unwrap_or(0), number("STEP").unwrap_or(1).max(1));
+    let part = id.checked_sub(first).filter(|offset| offset.is_multiple_of(step)).map(|n| n / step);
+    part.filter(|part| *part < count).map(|part| Some((part, count))).ok_or_else(|| {
+        format!(
+            "task {id} of the Slurm array is no part of {count}; give --shard, or an array such as 0-{}",
+            count - 1
+        )
+    })
+}
+
 /// The inputs of a run, as its first line tells them: every `skip`-th of `indices`, of which a shard
 /// takes every `N`-th from its `I`-th on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +173,13 @@ mod tests {
         }
         let range = |text: &str| Selection::new(text.parse().expect("a range"), 1, None, 10);
         assert!(range("5..11").is_err() && range("5..5").is_err() && range("..").is_ok());
+        let array = |values: &'static [(&str, &str)]| {
+            slurm(|name| values.iter().find(|(n, _)| name.ends_with(n)).map(|(_, v)| (*v).to_owned()))
+        };
+        assert_eq!(array(&[]), Ok(None));
+        assert_eq!(array(&[("_ID", "3"), ("_COUNT", "4")]), Ok(Some((3, 4))));
+        assert_eq!(array(&[("_ID", "5"), ("_COUNT", "3"), ("_MIN", "1"), ("_STEP", "2")]), Ok(Some((2, 3))));
+        assert!(array(&[("_ID", "7"), ("_COUNT", "3")]).is_err());
         assert!("7".parse::<Range>().is_err() && shard("4/4").is_err() && shard("0/4") == Ok((0, 4)));
     }
 }

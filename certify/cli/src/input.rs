@@ -16,7 +16,7 @@ use tightrope::runs::{Inputs, Pixels, Range, Selection};
 
 use crate::args::{Clip, Shape};
 use crate::card::Card;
-use crate::output::{Failure, Result};
+use crate::output::{self, Failure, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct InputArgs {
@@ -33,7 +33,8 @@ pub(crate) struct InputArgs {
     /// Only these inputs: A..B, the end not included.
     #[arg(long)]
     indices: Option<Range>,
-    /// Only part I (from 0) of N parts of the inputs, to be put together by merge.
+    /// Only part I (from 0) of N parts of the inputs, to be put together by merge
+    /// [default: all; in a Slurm job array the task's part].
     #[arg(long, value_name = "I/N", value_parser = selection::shard)]
     shard: Option<Shard>,
     /// Factor of stored pixels [default: 1/255 for 8-bit images, else 1].
@@ -78,6 +79,18 @@ impl InputArgs {
         Ok(rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?)
     }
 
+    /// The part that is asked for, or that of the task of a job array.
+    fn shard(&self) -> Result<Option<Shard>> {
+        if self.shard.is_some() {
+            return Ok(self.shard);
+        }
+        let task = selection::slurm(|name| std::env::var(name).ok()).map_err(|e| anyhow!(e))?;
+        if let Some((part, parts)) = task {
+            output::note(&format!("--shard {part}/{parts}, this task of the Slurm array"));
+        }
+        Ok(task)
+    }
+
     /// Loads the model with its card and data; of the inputs every `skip`-th.
     pub(crate) fn load(&self, model: &Path, skip: usize) -> Result<Loaded> {
         let card = Card::beside(model)?;
@@ -106,7 +119,7 @@ impl InputArgs {
             self.classes.as_deref(),
         )?;
         data.check_labels(graph.output_len())?;
-        let selected = Selection::new(self.indices.unwrap_or_default(), skip, self.shard, data.len());
+        let selected = Selection::new(self.indices.unwrap_or_default(), skip, self.shard()?, data.len());
         let selection = selected.map_err(|e| anyhow!("--{e}"))?;
         let arrangement = data.arrange(&shape)?;
         let digest = |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(Failure::from_run);

@@ -336,3 +336,55 @@ fn completions_and_manual_pages_know_the_commands() {
     assert!(page.contains("counterexamples"), "{page}");
     assert!(refused(&["man", "/proc/nowhere"], 1).contains("/proc/nowhere"));
 }
+
+#[test]
+fn a_task_of_a_slurm_array_takes_its_part() {
+    let here = folder();
+    let files = small(here.path(), 0);
+    let mut parts = Vec::new();
+    for task in ["1", "2"] {
+        let out = here.path().join(task);
+        let arguments = certify(&files, &out, &[]);
+        let variables = [("ID", task), ("COUNT", "2"), ("MIN", "1")];
+        let variables = variables.map(|(name, value)| (format!("SLURM_ARRAY_TASK_{name}"), value));
+        let output = tightrope(&strs(&arguments)).envs(variables).output().expect("starts");
+        stdout(&output);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("this task of the Slurm array"));
+        parts.push(out);
+    }
+    let (whole, merged) = (here.path().join("whole"), here.path().join("merged"));
+    stdout(&run(&strs(&certify(&files, &whole, &[]))));
+    stdout(&run(&["merge", text(&parts[1]), text(&parts[0]), "--out", text(&merged)]));
+    assert_eq!(records(&merged), records(&whole));
+}
+
+#[test]
+fn a_run_that_is_killed_20_times_ends_as_an_undisturbed_one() {
+    let here = folder();
+    let eps: Vec<String> = (1..40).map(|i| format!("0.{i:03}")).collect();
+    let eps = eps.join(",");
+    let arguments = |out: &Path| -> Vec<String> {
+        let options = ["certify", "mnist-cnn-ibp0.1.onnx", "--eps", &eps, "--indices", "0..200", "--resume"];
+        [&options[..], &["--out", text(out)]].concat().into_iter().map(str::to_owned).collect()
+    };
+    let (whole, killed) = (here.path().join("whole"), here.path().join("killed"));
+    stdout(&run(&strs(&arguments(&whole))));
+    let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
+    for round in 0..20_u64 {
+        let mut child = tightrope(&strs(&arguments(&killed)))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        // Moments that have nothing to do with its blocks.
+        std::thread::sleep(std::time::Duration::from_millis(60 + round * 7919 % 90));
+        let before = lines(&killed).saturating_sub(1);
+        child.kill().expect("its own child");
+        child.wait().expect("ends");
+        assert!(lines(&killed) >= before, "finished records stay");
+    }
+    stdout(&run(&strs(&arguments(&killed))));
+    let (header, found) = records(&killed);
+    assert_eq!((header, found.len()), (records(&whole).0, 200 * 39));
+    assert_eq!(found, records(&whole).1);
+}
