@@ -179,6 +179,8 @@ fn lock(path: &Path, file: &File) -> Result<PathBuf, RunError> {
     let holder = PathBuf::from(name);
     match file.try_lock() {
         Ok(()) => {}
+        // Some file systems of clusters have no locks; that must not keep anybody from working there.
+        Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => {}
         Err(TryLockError::WouldBlock) => {
             let holder = fs::read_to_string(&holder).unwrap_or_else(|_| "another process".into());
             return Err(RunError::Locked { file: path.to_owned(), holder });

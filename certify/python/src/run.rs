@@ -39,6 +39,9 @@ pub(crate) fn ask<Q: Question>(
 
 /// Labels, if they are classes of the network and there is one for each input.
 pub(crate) fn check(classes: usize, inputs: usize, y: &[usize]) -> PyResult<()> {
+    if classes < 2 {
+        return Err(Kind::Model.error("has one output; a classifier has at least 2"));
+    }
     if let Some((i, label)) = y.iter().enumerate().find(|(_, label)| **label >= classes) {
         let text = format!("y: label {i} is {label}; the network has the classes 0..{classes}");
         return Err(Kind::Input.error(text));
