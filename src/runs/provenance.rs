@@ -46,6 +46,14 @@ pub fn fingerprint(root: &Path, files: &[PathBuf]) -> Result<String, RunError> {
     Ok(hexadecimal(hash))
 }
 
+/// SHA-256 in hexadecimal of some numbers, as little-endian bytes: for inputs that are in no file.
+#[must_use]
+pub fn fingerprint_of<const N: usize>(numbers: impl Iterator<Item = [u8; N]>) -> String {
+    let mut hash = Sha256::new();
+    numbers.for_each(|bytes| hash.update(bytes));
+    hexadecimal(hash)
+}
+
 fn hexadecimal(hash: Sha256) -> String {
     hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

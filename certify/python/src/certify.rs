@@ -27,6 +27,8 @@ pub(crate) fn into_dict<'py>(
     let of = |f: fn(&CertifyRecord) -> f64| column(py, records.iter().map(f).collect());
     let predicted = records.iter().map(|r| r.predicted.map_or(-1, |class| class as i64)).collect();
     dict.set_item("predicted", column(py, predicted))?;
+    dict.set_item("index", column(py, records.iter().map(|r| r.index as i64).collect()))?;
+    dict.set_item("label", column(py, records.iter().map(|r| r.label as i64).collect()))?;
     dict.set_item("certified", column(py, records.iter().map(|r| r.certified).collect()))?;
     let status = records.iter().map(|r| name(serde_json::to_value(r.status)));
     dict.set_item("status", status.collect::<Vec<_>>())?;

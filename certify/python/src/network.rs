@@ -1,30 +1,34 @@
 //! Networks: loading, evaluation, bounds on outputs, Lipschitz constants.
 
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tightrope::Graph;
 use tightrope::attack::{Attacked, Pgd};
 use tightrope::bounds::{Eps, MarginBounds, Method, Region};
 use tightrope::exec::Plan;
-use tightrope::onnx::{LoadOptions, load};
+use tightrope::onnx::{LoadOptions, load_with_files};
 use tightrope::ops::Op;
+use tightrope::runs::provenance::fingerprint;
 use tightrope::runs::{Batch, Certify, Failure, Key, Measure, Part, Question, Record};
 use tightrope::tightness::Sampling;
 
 use crate::error::Kind;
-use crate::run::{Raised, ask, check};
+use crate::run::{Raised, Run, ask, check};
 
 /// A loaded network.
 #[pyclass(frozen, module = "tightrope._tightrope")]
 pub(crate) struct Network {
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
+    /// What it was made from, for the first line of a run file.
+    pub(crate) header: Map<String, Value>,
 }
 
 /// Lower and upper bounds, one row for each input.
@@ -99,12 +103,29 @@ impl Network {
         std: Vec<f64>,
     ) -> PyResult<Self> {
         py.detach(|| {
-            let mut graph = load(path, &LoadOptions { input_shape }).map_err(|e| Kind::Model.error(e))?;
+            let loaded = load_with_files(path, &LoadOptions { input_shape });
+            let (mut graph, weights) = loaded.map_err(|e| Kind::Model.error(e))?;
+            let file = Path::new(path);
+            let digest =
+                |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(|e| Kind::Model.error(e));
+            let header = json!({
+                "model": path,
+                "model_sha256": digest(file, &[file.to_owned()])?,
+                "mean": mean,
+                "std": std,
+                "input_shape": graph.input_shape,
+            });
+            let mut header = header.as_object().cloned().unwrap_or_default();
+            if !weights.is_empty() {
+                let file = file.canonicalize().map_err(|e| Kind::Model.error(e))?;
+                let weights = digest(file.parent().unwrap_or(Path::new("")), &weights)?;
+                header.insert("weights_sha256".into(), weights.into());
+            }
             if !mean.is_empty() || !std.is_empty() {
                 graph = graph.normalized(&mean, &std).map_err(|e| Kind::Input.error(e))?;
             }
             let plan = Plan::new(&graph);
-            Ok(Self { graph, plan })
+            Ok(Self { graph, plan, header })
         })
     }
 
@@ -144,6 +165,7 @@ impl Network {
         method: &str,
         norm: &str,
         clip: Option<(f64, f64)>,
+        run: Run,
         progress: Py<PyAny>,
     ) -> PyResult<(Pair<'py>, Option<PyErr>)> {
         let method = named("method", method)?;
@@ -152,8 +174,8 @@ impl Network {
         let (records, failed) = py.detach(|| {
             let block = if method == Method::Ibp { 64 } else { 4 };
             let question = Outputs { bounds: MarginBounds::new(&self.graph, method), region, block };
-            ask(&question, x, None, 0, &progress, &Raised::default())
-        });
+            ask(&question, &self.header, (x, None), &run, &progress, &Raised::default())
+        })?;
         let mut ends = [(); 2].map(|()| Array2::zeros((records.len(), self.graph.output_len())));
         for (row, record) in records.into_iter().enumerate() {
             for (all, end) in ends.iter_mut().zip(record.ends) {
@@ -176,7 +198,7 @@ impl Network {
         clip: Option<(f64, f64)>,
         attack: Option<(u32, u32)>,
         seed: u64,
-        first: usize,
+        run: Run,
         progress: Py<PyAny>,
     ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
         let method = (method != "none").then(|| named("method", method)).transpose()?;
@@ -189,12 +211,14 @@ impl Network {
             let points = RefCell::new(attack.is_some().then(|| x.to_owned()));
             let keep = |index: usize, _: &Eps, found: &Attacked| {
                 if let Some(points) = &mut *points.borrow_mut() {
-                    points.row_mut(index - first).assign(&ndarray::aview1(&found.point));
+                    points.row_mut(index - run.first).assign(&ndarray::aview1(&found.point));
                 }
                 Ok(None)
             };
             question.keep = Some(&keep);
-            let (records, failed) = ask(&question, x, Some(y), first, &progress, &Raised::default());
+            let inputs = (x, Some(&y[..]));
+            let (records, failed) =
+                ask(&question, &self.header, inputs, &run, &progress, &Raised::default())?;
             PyResult::Ok((records, failed, points.take()))
         })?;
         let dict = crate::certify::into_dict(py, &records, self.graph.output_len())?;
@@ -213,7 +237,7 @@ impl Network {
         clip: Option<(f64, f64)>,
         samples: u32,
         seed: u64,
-        first: usize,
+        run: Run,
         progress: Py<PyAny>,
     ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
         let (mask, eps, x) = (named("mask", mask)?, radius(eps)?, x.as_array());
@@ -222,7 +246,7 @@ impl Network {
             let sampling = Sampling { points: samples, seed };
             let question = Measure::new((&self.graph, &self.plan), mask, (eps, clip), false, sampling);
             let question = question.map_err(|e| Kind::Model.error(e))?;
-            PyResult::Ok(ask(&question, x, Some(y), first, &progress, &Raised::default()))
+            ask(&question, &self.header, (x, Some(&y[..])), &run, &progress, &Raised::default())
         })?;
         Ok((crate::tightness::into_dict(py, &records)?, failed))
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::{Array2, s};
 use numpy::{IntoPyArray, PyReadonlyArray2};
 use pyo3::prelude::*;
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 use tightrope::runs::Smooth;
 use tightrope::smoothing::certifier::{Certifier, Options, Place};
 use tightrope::smoothing::procedure::{SampleError, Stopping, Threat};
@@ -15,7 +15,7 @@ use tightrope::smoothing::sampler::NoisyInputs;
 
 use crate::error::Kind;
 use crate::network::{Network, named};
-use crate::run::{Raised, ask, check};
+use crate::run::{Raised, Run, ask, check};
 
 /// Who answers.
 #[derive(FromPyObject)]
@@ -42,12 +42,32 @@ pub(crate) struct Asked {
     lipschitz: Option<f64>,
     aware: bool,
     seed: u64,
-    first: u64,
     /// Most noisy inputs that a function is given at once.
     batch: usize,
 }
 
 impl Asked {
+    /// The options in the first line of a run file.
+    fn options(&self) -> Map<String, Value> {
+        let lipschitz = self.lipschitz.map_or_else(|| json!("auto"), |constant| json!(constant));
+        let options = json!({
+            "command": "smooth",
+            "noise": self.noise,
+            "sigma": self.sigma,
+            "n": self.n,
+            "n0": self.n0,
+            "alpha": self.alpha,
+            "map": self.map,
+            "lipschitz": self.aware.then_some(lipschitz),
+            "bound": self.bound,
+            "rule": self.rule,
+            "radius": self.radius,
+            "tolerance": self.tolerance,
+            "seed": self.seed,
+        });
+        options.as_object().cloned().unwrap_or_default()
+    }
+
     fn certifier(&self) -> PyResult<Certifier> {
         let refused =
             |what: &'static str| move |e: &dyn std::fmt::Display| Kind::Input.error(format!("{what}: {e}"));
@@ -105,6 +125,7 @@ pub(crate) fn smooth(
     x: PyReadonlyArray2<f32>,
     y: Option<Vec<usize>>,
     asked: Asked,
+    run: Run,
     progress: Py<PyAny>,
 ) -> PyResult<(Vec<String>, Option<PyErr>)> {
     let mut certifier = asked.certifier()?;
@@ -133,12 +154,18 @@ pub(crate) fn smooth(
                 SampleError::from("the classifier failed")
             })
         };
+        let options = asked.options();
         let question = match &base {
-            Base::Network(network) => Smooth::new(&certifier, &network.get().graph, Map::new()),
-            Base::Function(_) => Smooth::of(&certifier, &classifier, Map::new()),
+            Base::Network(network) => Smooth::new(&certifier, &network.get().graph, options),
+            Base::Function(_) => Smooth::of(&certifier, &classifier, options),
         };
-        ask(&question, x, y, asked.first as usize, &progress, &raised)
-    });
+        let none = Map::new();
+        let made_from = match &base {
+            Base::Network(network) => &network.get().header,
+            Base::Function(_) => &none,
+        };
+        ask(&question, made_from, (x, y.as_deref()), &run, &progress, &raised)
+    })?;
     let lines = records.iter().map(serde_json::to_string).collect::<Result<_, _>>();
     Ok((lines.map_err(|e| Kind::Input.error(e))?, failed))
 }

@@ -20,6 +20,8 @@ pub(crate) fn into_dict<'py>(py: Python<'py>, records: &[TightnessRecord]) -> Py
     dict.set_item("per_margin", per_margin.map_err(|e| Kind::Input.error(e))?.into_pyarray(py))?;
     let predicted = records.iter().map(|r| r.predicted.map_or(-1, |class| class as i64)).collect();
     dict.set_item("predicted", column(py, predicted))?;
+    dict.set_item("index", column(py, records.iter().map(|r| r.index as i64).collect()))?;
+    dict.set_item("label", column(py, records.iter().map(|r| r.label as i64).collect()))?;
     dict.set_item("certified", column(py, records.iter().map(|r| r.certified).collect()))?;
     let columns: [(&str, Figure); 12] = [
         ("tightness", |r| r.tightness),

@@ -66,3 +66,31 @@ def test_unknown_labels_and_abstentions_are_absent(load, mnist):
     found = load("mnist-mlp-noise50").smooth(x[:4], sigma=0.5, n=300)
     assert all(record["label"] is None and record["correct"] is None for record in found.records)
     assert (found.label == -1).all()
+
+
+def test_runs_are_cut_into_shards_and_continued(load, mnist, tmp_path):
+    x, y = mnist
+    net = load("mnist-cnn-pgd0.1")
+    x, y = x[:20], y[:20]
+
+    def certify(**options):
+        return net.certify(x, y, 0.02, method="crown", clip=(0, 1), attack=(3, 1), **options)
+
+    whole = certify(out=tmp_path / "whole")
+    part = certify(out=tmp_path / "part", shard=(1, 3))
+    assert part.index.tolist() == list(range(1, 20, 3)) and np.array_equal(part.label, y[1::3])
+    assert np.array_equal(part.margin, whole.margin[1::3]) and np.array_equal(part.points, whole.points[1::3])
+    text = (tmp_path / "whole").read_text()
+    lines = text.splitlines(keepends=True)
+    (tmp_path / "whole").write_text("".join(lines[:9]) + lines[9][:30])
+    again = certify(out=tmp_path / "whole", resume=True)
+    assert np.array_equal(again.margin, whole.margin) and again.status.tolist() == whole.status.tolist()
+    with pytest.raises(tightrope.InputError, match="data_sha256 was"):
+        net.certify(x * 0.5, y, 0.02, method="crown", clip=(0, 1), attack=(3, 1), out=tmp_path / "whole", resume=True)
+    with pytest.raises(tightrope.InputError, match="exists already"):
+        certify(out=tmp_path / "whole")
+    smooth = net.smooth(x[:6], y[:6], 0.25, n=200, out=tmp_path / "smooth")
+    part = net.smooth(x[:6], y[:6], 0.25, n=200, out=tmp_path / "smooth1", shard=(1, 2))
+    assert part.radius.tolist() == smooth.radius[1::2].tolist()
+    report = net.tightness(x, y, 0.02, out=tmp_path / "tightness", shard=(0, 4))
+    assert report.index.tolist() == [0, 4, 8, 12, 16]

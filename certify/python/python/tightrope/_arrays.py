@@ -142,6 +142,23 @@ def budget(attack: Any) -> tuple[int, int] | None:
     return whole("attack", steps, 1, 100_000), whole("attack", restarts, 1, 100_000)
 
 
+class Run:
+    """Where records go and which inputs are asked, read by the compiled part."""
+
+    def __init__(
+        self, x: ArrayLike, scale: float | None, first: Any = 0, out: Any = None, resume: bool = False, shard: Any = None
+    ) -> None:
+        if resume and out is None:
+            raise InputError("resume: found without out; accepted: with the run file as out")
+        if shard is not None:
+            part, parts = _two("shard", shard, "(part, parts)")
+            parts = whole("shard", parts, 1, 2**31)
+            shard = whole("shard", part, 0, parts - 1), parts
+        self.out = None if out is None else os.fspath(out)
+        self.resume, self.shard = bool(resume), shard
+        self.first, self.scale = whole("first", first, 0, 2**62), factor(x, scale)
+
+
 Result = TypeVar("Result", bound=Sized)
 
 

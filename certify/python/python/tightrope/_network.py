@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress, budget, clipping, factor, finish, labels, real, rows, whole
+from ._arrays import Progress, Run, budget, clipping, factor, finish, labels, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
 
 __all__ = ["Network", "Node", "load"]
@@ -138,7 +138,7 @@ class Network:
         reach = clipping(clip, x, scale)
         with Progress(len(array), "bounds", progress) as bar:
             (lower, upper), failed = self._network.bounds(
-                array, real("eps", eps), method, norm, reach, bar
+                array, real("eps", eps), method, norm, reach, Run(x, scale), bar
             )
         return finish(Bounds(lower, upper), failed)
 
@@ -155,6 +155,9 @@ class Network:
         attack: tuple[int, int] | None = None,
         seed: int = 0,
         first: int = 0,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        shard: tuple[int, int] | None = None,
         progress: bool | None = None,
     ) -> Certification:
         """Certifies that no perturbation of size ``eps`` changes the decision, or refutes it.
@@ -182,12 +185,19 @@ class Network:
             Of the attack's starting points.
         first
             Position of the first input in its data set, which the random streams depend on.
+        out, resume
+            A run file that takes every record as it comes, and whether to continue it. Inputs that it
+            holds are not computed again; what the attack found for them is in no record, and ``points``
+            has the inputs themselves.
+        shard
+            ``(i, n)``: only every ``n``-th input from the ``i``-th on, for ``tightrope merge``.
         progress
             Whether to show a bar.
         """
         array = rows(x, self.input_shape, scale)
         reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
+        run = Run(x, scale, first, out, resume, shard)
         with Progress(len(array), "certify", progress) as bar:
             found, failed = self._network.certify(
                 array,
@@ -198,17 +208,17 @@ class Network:
                 reach,
                 budget(attack),
                 whole("seed", seed, 0, 2**64 - 1),
-                whole("first", first, 0, 2**62),
+                run,
                 bar,
             )
         done = len(found["predicted"])
         margin_lower, points = found["margin_lower"], found["points"]
         least = margin_lower.min(axis=1) if method != "none" and done else np.full(done, np.nan)
         if points is not None:
-            points = points[:done].reshape((done, *_batched(self.input_shape)))
+            points = points[found["index"] - first].reshape((done, *_batched(self.input_shape)))
         result = Certification(
-            index=np.arange(first, first + done),
-            label=np.array(y_list[:done], dtype=np.int64),
+            index=found["index"],
+            label=found["label"],
             predicted=found["predicted"],
             certified=found["certified"],
             status=np.array(found["status"], dtype=np.str_),
@@ -237,6 +247,9 @@ class Network:
         samples: int = 8,
         seed: int = 0,
         first: int = 0,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        shard: tuple[int, int] | None = None,
         progress: bool | None = None,
     ) -> TightnessReport:
         """How tight interval bounds are, and why. A diagnostic, not a bound.
@@ -257,12 +270,15 @@ class Network:
             Points of each box at which units are looked at, and the seed that they depend on.
         first
             Position of the first input in its data set.
+        out, resume, shard
+            As for :meth:`certify`.
         progress
             Whether to show a bar.
         """
         array = rows(x, self.input_shape, scale)
         reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
+        run = Run(x, scale, first, out, resume, shard)
         with Progress(len(array), "tightness", progress) as bar:
             found, failed = self._network.tightness(
                 array,
@@ -272,13 +288,10 @@ class Network:
                 reach,
                 whole("samples", samples, 0, 2**32 - 1),
                 whole("seed", seed, 0, 2**64 - 1),
-                whole("first", first, 0, 2**62),
+                run,
                 bar,
             )
-        done = len(found["predicted"])
         result = TightnessReport(
-            index=np.arange(first, first + done),
-            label=np.array(y_list[:done], dtype=np.int64),
             eps=float(eps),
             mask=mask,
             clip=reach,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope
-from ._arrays import Progress, finish, labels, logits, real, rows, whole
+from ._arrays import Progress, Run, finish, labels, logits, real, rows, whole
 from ._network import Network
 from ._results import Smoothing
 
@@ -42,6 +43,9 @@ def smooth(
     lipschitz: float | Literal["auto"] | None = None,
     seed: int = 0,
     first: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    shard: tuple[int, int] | None = None,
     batch_size: int = 1024,
     progress: bool | None = None,
 ) -> Smoothing:
@@ -87,6 +91,9 @@ def smooth(
         For a :class:`Network` only; see :meth:`Network.smooth`.
     seed, first
         Seed, and position of the first input in its data set: what is drawn depends on them alone.
+    out, resume, shard
+        As for :meth:`Network.certify`. The file does not tell which function was asked: to continue it with
+        another is the caller's mistake.
     batch_size
         Most noisy inputs that ``f`` is given at once; does not influence the result.
     progress
@@ -108,6 +115,7 @@ def smooth(
         array = rows(x, None, scale)
         base = logits(f, np.shape(x)[1:])
     y_list = None if y is None else labels(y, len(array))
+    run = Run(x, scale, first, out, resume, shard)
     asked = _Asked(
         noise=noise,
         sigma=real("sigma", sigma),
@@ -122,9 +130,8 @@ def smooth(
         lipschitz=None if lipschitz in (None, "auto") else real("lipschitz", lipschitz),
         aware=lipschitz is not None,
         seed=whole("seed", seed, 0, 2**64 - 1),
-        first=whole("first", first, 0, 2**62),
         batch=whole("batch_size", batch_size, 1, 2**32 - 1),
     )
     with Progress(len(array), "smooth", progress) as bar:
-        lines, failed = _tightrope.smooth(base, array, y_list, asked, bar)
+        lines, failed = _tightrope.smooth(base, array, y_list, asked, run, bar)
     return finish(Smoothing._of(lines), failed)
