@@ -1,5 +1,7 @@
 """What results say of how they were made, and what an error costs."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,32 @@ def test_runs_are_cut_into_shards_and_continued(load, mnist, tmp_path):
     assert part.radius.tolist() == smooth.radius[1::2].tolist()
     report = net.tightness(x, y, 0.02, out=tmp_path / "tightness", shard=(0, 4))
     assert report.index.tolist() == [0, 4, 8, 12, 16]
+
+
+def test_results_are_compared_cut_and_put_together(load, mnist):
+    x, y = mnist
+    net = load("mnist-cnn-pgd0.1")
+    whole = net.certify(x[:9], y[:9], 0.02, clip=(0, 1), attack=(2, 1))
+    parts = [net.certify(x[a:b], y[a:b], 0.02, clip=(0, 1), attack=(2, 1), first=a) for a, b in ((0, 4), (4, 9))]
+    assert tightrope.concat(parts) == whole and whole != parts[0] and whole[:4] == parts[0]
+    assert whole[whole.index >= 4] == parts[1] and len(whole[np.array([8, 0])]) == 2
+    assert net.certify(x[:9], y[:9], 0.02, clip=(0, 1), attack=(2, 1), norm=np.inf) == whole
+    assert net.certify(x[:2], y[:2], 0.1, norm=2) == net.certify(x[:2], y[:2], 0.1, norm="l2")
+    other = net.certify(x[:1], y[:1], 0.03, clip=(0, 1), attack=(2, 1))
+    with pytest.raises(tightrope.InputError, match="eps: found"):
+        tightrope.concat([whole, other])
+    with pytest.raises(tightrope.InputError, match="accepted: linf, l2, l1"):
+        net.certify(x[:1], y[:1], 0.1, norm=3)
+    smooth = net.smooth(x[:4], y[:4], 0.25, n=100)
+    assert tightrope.concat([smooth[:1], smooth[1:]]) == smooth
+
+
+def test_networks_results_and_errors_go_to_other_processes(load, mnist):
+    x, y = mnist
+    net = load("mnist-cnn-pgd0.1")
+    found = net.certify(x[:3], y[:3], 0.02)
+    again = pickle.loads(pickle.dumps(net))
+    assert again.certify(x[:3], y[:3], 0.02) == found == pickle.loads(pickle.dumps(found))
+    error = pickle.loads(pickle.dumps(tightrope.Interrupted(found)))
+    assert error.results == found
+    assert str(pickle.loads(pickle.dumps(tightrope.InputError("x")))) == "x"

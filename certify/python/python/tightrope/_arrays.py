@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence, Sized
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,6 +132,20 @@ def clipping(clip: Any, x: ArrayLike, scale: float | None) -> tuple[float, float
         return None
     low, high = _two("clip", clip, "(low, high)")
     return real("clip", low), real("clip", high)
+
+
+#: A norm of perturbations, by name or as numpy has it.
+Norm = Union[Literal["linf", "l2", "l1"], float]
+
+
+def norm_name(norm: Any) -> str:
+    """The name of a norm."""
+    if isinstance(norm, str):
+        return norm
+    for number, name in ((np.inf, "linf"), (2, "l2"), (1, "l1")):
+        if norm == number:
+            return name
+    raise InputError(f"norm: found {norm!r}; accepted: linf, l2, l1, or np.inf, 2, 1")
 
 
 def budget(attack: Any) -> tuple[int, int] | None:

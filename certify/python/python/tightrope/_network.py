@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress, Run, budget, clipping, factor, finish, labels, real, rows, whole
+from ._arrays import Norm, Progress, Run, budget, clipping, factor, finish, labels, norm_name, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
 
 __all__ = ["Network", "Node", "load"]
@@ -51,7 +51,13 @@ def load(
     """
     shape = None if input_shape is None else [int(n) for n in input_shape]
     constants = [[float(v) for v in np.atleast_1d(np.asarray(c, dtype=np.float64))] for c in (mean, std)]
-    return Network(_tightrope.Network(os.fspath(path), shape, *constants), os.fspath(path))
+    name = os.fspath(path)
+    return Network(_tightrope.Network(name, shape, *constants), name, (name, shape, *constants))
+
+
+def _again(path: str, shape: list[int] | None, mean: list[float], std: list[float]) -> Network:
+    """A network that was sent to another process."""
+    return load(path, input_shape=shape, mean=mean, std=std)
 
 
 class Network:
@@ -66,9 +72,14 @@ class Network:
     bar: always, never, or by default for calls of more than a few seconds.
     """
 
-    def __init__(self, network: _tightrope.Network, path: str) -> None:
+    def __init__(self, network: _tightrope.Network, path: str, made_from: tuple[Any, ...]) -> None:
         self._network = network
         self.path = path
+        self._made_from = made_from
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The other process reads the file, which must be there too.
+        return _again, self._made_from
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -109,7 +120,7 @@ class Network:
         eps: float,
         *,
         method: str = "ibp",
-        norm: str = "linf",
+        norm: Norm = "linf",
         clip: tuple[float, float] | Literal["auto"] | None = "auto",
         scale: float | None = None,
         progress: bool | None = None,
@@ -125,7 +136,7 @@ class Network:
         method
             ``ibp``, ``crown-ibp``, ``crown`` or ``alpha-crown``.
         norm
-            ``linf``, ``l2`` or ``l1``.
+            ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
             Range of the data, which perturbed inputs do not leave; by default that of 8-bit pixels for
             ``uint8`` arrays, and none for others.
@@ -138,7 +149,7 @@ class Network:
         reach = clipping(clip, x, scale)
         with Progress(len(array), "bounds", progress) as bar:
             (lower, upper), failed = self._network.bounds(
-                array, real("eps", eps), method, norm, reach, Run(x, scale), bar
+                array, real("eps", eps), method, norm_name(norm), reach, Run(x, scale), bar
             )
         return finish(Bounds(lower, upper), failed)
 
@@ -149,7 +160,7 @@ class Network:
         eps: float,
         *,
         method: str = "ibp",
-        norm: str = "linf",
+        norm: Norm = "linf",
         clip: tuple[float, float] | Literal["auto"] | None = "auto",
         scale: float | None = None,
         attack: tuple[int, int] | None = None,
@@ -172,7 +183,7 @@ class Network:
             How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``best`` (the
             first of these that certifies), or ``none`` for an attack alone.
         norm
-            ``linf``, ``l2`` or ``l1``.
+            ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
             Range of the data, which perturbed inputs do not leave: ``(0, 1)`` for pixels, which is the
             default for ``uint8`` arrays; none for others.
@@ -204,7 +215,7 @@ class Network:
                 y_list,
                 real("eps", eps),
                 method,
-                norm,
+                norm_name(norm),
                 reach,
                 budget(attack),
                 whole("seed", seed, 0, 2**64 - 1),
