@@ -5,7 +5,7 @@
 //! | [`question`] | what a question is, and what tells its records apart |
 //! | [`selection`] | which inputs, in which order, and how they are cut into shards |
 //! | [`provenance`] | what a run was made from, and what must be equal for two runs to be one |
-//! | [`file`] | the run file: lock, first line, records as they come, resume after a cut-off line |
+//! | [`mod@file`] | the run file: lock, first line, records as they come, resume after a cut-off line |
 //! | [`engine`] | the one loop: blocks, progress, interruption, the results so far on any error |
 //! | [`merge`], [`status`] | the parts of a run put together; what is done and what is missing |
 //! | [`certify`], [`bracket`], [`smooth`], [`tightness`] | the questions with their records |

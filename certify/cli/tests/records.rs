@@ -388,3 +388,30 @@ fn a_run_that_is_killed_20_times_ends_as_an_undisturbed_one() {
     assert_eq!((header, found.len()), (records(&whole).0, 200 * 39));
     assert_eq!(found, records(&whole).1);
 }
+
+#[test]
+fn tightness_speaks_of_no_smaller_boxes_than_were_written() {
+    use tightrope::bounds::{Eps, InputBox};
+    use tightrope::tightness::{CompanionFigures, Sampling};
+    let here = folder();
+    let files = small(here.path(), 0);
+    let out = here.path().join("run.jsonl");
+    let [x, y, net] = files.each_ref().map(|file| text(file));
+    let options = ["tightness", net, "--eps", "0.287/2.6103", "--data", x, "--labels", y, "--clip", "none"];
+    stdout(&run(&[&options[..], &["--samples", "0", "--out", text(&out)]].concat()));
+    let graph = tightrope::onnx::load(net, &tightrope::onnx::LoadOptions::default()).expect("a network");
+    let pixels: Vec<f32> = (0..36_u8).map(|i| f32::from(i * 5) / 255.0).collect();
+    let images = ndarray::Array2::from_shape_vec((4, 9), pixels).expect("four images");
+    let figures = CompanionFigures::new(&graph).expect("supported");
+    let radii = |eps: f64| -> Vec<f64> {
+        let boxes = InputBox::linf(images.view(), eps, None).expect("boxes");
+        let sampling = Sampling { points: 0, seed: 0 };
+        let all = figures.measure(images.view(), &boxes, &[0, 1, 0, 1], &[0, 1, 2, 3], sampling);
+        all.iter().map(|(found, _)| found.box_radius).collect()
+    };
+    let eps: Eps = "0.287/2.6103".parse().expect("a radius");
+    let found: Vec<f64> =
+        records(&out).1.iter().map(|r| r["box_radius"].as_f64().expect("a radius")).collect();
+    assert_eq!(found, radii(eps.upper()));
+    assert_ne!(found, radii(eps.value()));
+}
