@@ -47,7 +47,7 @@ impl Failure {
     pub(crate) fn interrupted(out: Option<&Path>) -> Self {
         Self::Interrupted(match out {
             Some(out) => format!("finished results are in {}; continue with --resume", out.display()),
-            None => "nothing was kept; with --out FILE a run can be continued".into(),
+            None => "with --out FILE a run can be continued".into(),
         })
     }
 
