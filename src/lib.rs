@@ -32,7 +32,8 @@
 //! | [`tightness`] | how tight interval bounds are, and why |
 //! | [`attack`] | gradient search for counterexamples |
 //! | [`data`] | images and labels |
-//! | [`report`] | records, run files, summaries |
+//! | [`runs`] | questions asked of many inputs: records, run files, resume, shards |
+//! | [`report`] | summaries and curves |
 
 pub mod attack;
 pub mod bounds;
@@ -44,6 +45,7 @@ pub mod lipschitz;
 pub mod onnx;
 pub mod ops;
 pub mod report;
+pub mod runs;
 pub mod smoothing;
 pub mod tightness;
 

@@ -240,7 +240,13 @@ fn results_do_not_depend_on_threads_or_batches() {
                 Some(&labels[rows.clone()]),
             );
             let figures = CompanionFigures::new(&graph).expect("supported");
-            let all = figures.measure(x, &boxes, &labels[rows.clone()], rows.start, sampling);
+            let all = figures.measure(
+                x,
+                &boxes,
+                &labels[rows.clone()],
+                &rows.clone().collect::<Vec<_>>(),
+                sampling,
+            );
             radii.into_iter().zip(all.into_iter().map(|(c, m)| (c, m.lower().clone()))).collect::<Vec<_>>()
         };
         let two = pool(2).install(|| run(0..40));
@@ -259,7 +265,13 @@ fn companion_figures_fit_together() {
         let margins = tightrope::bounds::MarginBounds::new(&graph, tightrope::bounds::Method::Ibp)
             .bound(&boxes, &labels);
         let logits = Plan::new(&graph).run(x.view());
-        let all = figures.measure(x.view(), &boxes, &labels, 0, Sampling { points: 6, seed: 2 });
+        let all = figures.measure(
+            x.view(),
+            &boxes,
+            &labels,
+            &(0..labels.len()).collect::<Vec<_>>(),
+            Sampling { points: 6, seed: 2 },
+        );
         for (i, (c, bounds)) in all.iter().enumerate() {
             for units in [c.at_eps, c.at_zero] {
                 assert_eq!(units.dead + units.unstable + units.active, figures.units());
@@ -277,7 +289,13 @@ fn companion_figures_fit_together() {
             assert!((c.logit_margin - f64::from(margin)).abs() < 1e-4);
             assert!(c.box_radius > 0.0);
         }
-        let none = figures.measure(x.view(), &boxes, &labels, 0, Sampling { points: 0, seed: 2 });
+        let none = figures.measure(
+            x.view(),
+            &boxes,
+            &labels,
+            &(0..labels.len()).collect::<Vec<_>>(),
+            Sampling { points: 0, seed: 2 },
+        );
         assert!(none.iter().all(|(c, _)| c.sampled_unstable == 0));
         let radii =
             Tightness::new(&graph, Mask::Local).expect("supported").measure(x.view(), &boxes, Some(&labels));

@@ -8,7 +8,7 @@ mod gradient;
 
 use ndarray::{ArrayView1, aview1};
 
-use crate::bounds::Norm;
+use crate::bounds::{Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::smoothing::noise::{Gaussian, Noise, Uniform};
@@ -24,18 +24,6 @@ pub struct Pgd {
     pub restarts: u32,
     /// Seed of the starting points.
     pub seed: u64,
-}
-
-/// The set that is searched: the ball of a norm around an input, cut to the
-/// data range.
-#[derive(Clone, Copy, Debug)]
-pub struct Region {
-    /// The norm.
-    pub norm: Norm,
-    /// The radius. Points found are no further away, in exact arithmetic.
-    pub eps: f64,
-    /// Least and greatest value of an entry.
-    pub clip: Option<(f64, f64)>,
 }
 
 /// The best point found for one input.
@@ -55,7 +43,7 @@ const MOMENTUM: f32 = 0.75;
 
 impl Pgd {
     /// Searches around `x` (input number `index`, for its random streams) for
-    /// a point where the network's class is not `label`. `plan` is compiled
+    /// a point of the region, as it was written and in exact arithmetic, where the network's class is not `label`. `plan` is compiled
     /// from `graph`; it decides what counts. Ends at the first such point.
     ///
     /// # Panics
@@ -78,7 +66,7 @@ impl Pgd {
             Attacked { margin, succeeded: class_of(&logits) != Some(label), point }
         };
         let mut best = judge(x.clone());
-        if best.succeeded || region.eps <= 0.0 {
+        if best.succeeded || region.eps.lower() <= 0.0 {
             return best;
         }
         let bounds = Bounds::new(&x, region);
@@ -115,7 +103,7 @@ impl Pgd {
             let gradient = gradient::backward(graph, batch, &values, seed);
             // From half of eps down to a twentieth.
             let progress = step as f32 / self.steps as f32;
-            let rate = region.eps as f32 * 0.5 * 0.1_f32.powf(progress);
+            let rate = region.eps.value() as f32 * 0.5 * 0.1_f32.powf(progress);
             let rows = points.chunks_exact_mut(n).zip(direction.chunks_exact_mut(n));
             for ((z, direction), gradient) in rows.zip(gradient.chunks_exact(n)) {
                 let size = length(region.norm, gradient);
@@ -139,7 +127,8 @@ impl Pgd {
         for restart in 1..self.restarts {
             let mut z = vec![0.0; x.len()];
             let stream = streams.sample(restart);
-            match (region.norm, Scale::new(region.eps), Scale::new(region.eps / root)) {
+            let eps = region.eps.value();
+            match (region.norm, Scale::new(eps), Scale::new(eps / root)) {
                 (Norm::Linf, Ok(lambda), _) => Uniform { lambda }.add(&stream, x, &mut z),
                 (_, _, Ok(sigma)) => Gaussian { sigma }.add(&stream, x, &mut z),
                 _ => z.copy_from_slice(x),
@@ -188,7 +177,7 @@ struct Bounds<'a> {
 
 impl<'a> Bounds<'a> {
     fn new(x: &'a [f32], region: &Region) -> Self {
-        let eps = region.eps.next_down();
+        let eps = region.eps.lower();
         let (low, high) = region.clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
         let up = |v: f64| if f64::from(v as f32) < v { (v as f32).next_up() } else { v as f32 };
         // `x - eps` may round down, so one step up; a point is never outside,

@@ -53,10 +53,10 @@ fn a_linear_boundary_is_found_exactly_when_it_is_near_enough() {
     for (norm, dual) in [(Norm::Linf, 3.5), (Norm::L2, 5.25_f64.sqrt()), (Norm::L1, 2.0)] {
         let distance = 1.3 / dual;
         for (factor, expected) in [(0.99, false), (1.02, true)] {
-            let region = Region { norm, eps: distance * factor, clip: None };
+            let region = Region { norm, eps: (distance * factor).try_into().expect("a radius"), clip: None };
             let found = PGD.attack(&graph, &plan, &region, x.view(), 0, 3);
             assert_eq!(found.succeeded, expected, "{norm:?} {factor}: {}", found.margin);
-            let least = 1.3 - dual * region.eps;
+            let least = 1.3 - dual * region.eps.value();
             assert!(f64::from(found.margin) >= least - 1e-5, "{norm:?}: {} below {least}", found.margin);
             assert!(expected || f64::from(found.margin) < least + 0.05, "{norm:?}: {} {least}", found.margin);
             let gaps = found.point.iter().zip(&x).map(|(z, x)| (f64::from(*z) - f64::from(*x)).abs());
@@ -65,7 +65,7 @@ fn a_linear_boundary_is_found_exactly_when_it_is_near_enough() {
                 Norm::L2 => gaps.map(|d| d * d).sum::<f64>().sqrt(),
                 Norm::L1 => gaps.sum(),
             };
-            assert!(length <= region.eps, "{norm:?}: {length} > {}", region.eps);
+            assert!(length <= region.eps.value(), "{norm:?}: {length} > {}", region.eps);
         }
     }
 }
@@ -74,7 +74,7 @@ fn a_linear_boundary_is_found_exactly_when_it_is_near_enough() {
 fn points_stay_in_the_data_range() {
     let graph = linear([1.0, 1.0, 1.0], -0.1);
     let plan = Plan::new(&graph);
-    let region = Region { norm: Norm::Linf, eps: 0.5, clip: Some((0.0, 1.0)) };
+    let region = Region { norm: Norm::Linf, eps: "0.5".parse().expect("a radius"), clip: Some((0.0, 1.0)) };
     let found = PGD.attack(&graph, &plan, &region, arr1(&[0.3f32, 0.0, 1.0]).view(), 0, 0);
     assert!(found.point.iter().all(|z| (0.0..=1.0).contains(z)), "{:?}", found.point);
     assert!((found.margin - 0.4).abs() < 1e-5 && !found.succeeded, "{}", found.margin);
@@ -116,7 +116,7 @@ fn gradients_are_those_of_finite_differences() {
 fn what_is_wrong_already_is_returned_as_it_is() {
     let graph = linear([1.0, 0.0, 0.0], 0.0);
     let plan = Plan::new(&graph);
-    let region = Region { norm: Norm::Linf, eps: 0.1, clip: None };
+    let region = Region { norm: Norm::Linf, eps: "0.1".parse().expect("a radius"), clip: None };
     let x = arr1(&[-0.5f32, 0.0, 0.0]);
     let found = PGD.attack(&graph, &plan, &region, x.view(), 0, 0);
     assert!(found.succeeded && found.point == x.to_vec());

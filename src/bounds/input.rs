@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::rounding::outward;
@@ -29,7 +30,8 @@ pub struct Ball {
 }
 
 /// A norm of perturbations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Norm {
     /// Greatest entry.
     Linf,
@@ -78,6 +80,17 @@ pub enum BoxError {
         /// Greatest value of the range.
         high: f64,
     },
+}
+
+impl BoxError {
+    /// The same error where row `i` of the inputs has the number `indices[i]` in its data set.
+    #[must_use]
+    pub fn at(mut self, indices: &[usize]) -> Self {
+        if let Self::NotFinite { input, .. } | Self::OutsideClip { input, .. } = &mut self {
+            *input = indices.get(*input).copied().unwrap_or(*input);
+        }
+        self
+    }
 }
 
 /// Moves ends that are still centres outward by `eps`, rounded outward.

@@ -9,8 +9,10 @@ mod input;
 mod interval;
 mod linear;
 mod margin;
+mod region;
 pub mod rounding;
 
 pub use input::{Ball, BoxError, InputBox, Norm};
 pub use interval::{Intervals, propagate};
 pub use margin::{MarginBounds, Margins, Method};
+pub use region::{Eps, Region};

@@ -2,6 +2,7 @@
 //! length per axis, then the values, big-endian and row-major.
 
 use super::ParseError;
+use super::mapped::Layout;
 use super::tensor::{Tensor, Values, elements, mismatch};
 
 const ACCEPTED: &str =
@@ -37,7 +38,20 @@ pub fn parse(bytes: &[u8]) -> Result<Tensor, ParseError> {
     Ok(Tensor { shape, values })
 }
 
-fn each<const N: usize, T>(data: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
+/// Where the values of an array of bytes or floats stand in a file with this start.
+pub(super) fn layout(start: &[u8]) -> Option<Layout> {
+    let Header { kind, shape, data, .. } = header(start).ok()?;
+    let read: fn(&[u8]) -> Values = match kind {
+        0x08 => |bytes| Values::U8(bytes.to_vec()),
+        0x0d => |bytes| Values::F32(each(bytes, f32::from_be_bytes)),
+        0x0e => |bytes| Values::F64(each(bytes, f64::from_be_bytes)),
+        _ => return None,
+    };
+    Some(Layout { shape, offset: start.len() - data.len(), size: size(kind)?, read })
+}
+
+/// Values of `N` bytes each.
+pub(super) fn each<const N: usize, T>(data: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
     data.as_chunks::<N>().0.iter().map(|&bytes| from(bytes)).collect()
 }
 

@@ -9,8 +9,8 @@
 //! - PNG and JPEG pictures, one by one or in class folders ([`pictures`]),
 //!
 //! told apart by their bytes and, where those leave a doubt, by their names. Each may be packed with
-//! gzip. The first axis of an array counts the images. No file may have, or unpack to, more than
-//! [`MAX_BYTES`].
+//! gzip. The first axis of an array counts the images. Images of uncompressed npy and idx files are read
+//! when they are asked for; no other file may have, or unpack to, more than [`MAX_BYTES`].
 //!
 //! Pixels stay in memory as they were stored; [`Dataset::image`] scales them, narrows them to
 //! `f32` and brings them into the order of a model's input.
@@ -25,6 +25,7 @@ mod file;
 #[cfg(test)]
 mod hostile;
 pub mod idx;
+mod mapped;
 pub mod npz;
 pub mod numpy;
 pub mod pictures;

@@ -5,6 +5,8 @@ use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt};
 
 use super::ParseError;
+use super::idx::each;
+use super::mapped::Layout;
 use super::tensor::{Tensor, Values, elements, mismatch};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -87,6 +89,28 @@ pub fn parse(bytes: &[u8]) -> Result<Tensor, ParseError> {
         error => ParseError::new(format!("{shown} ({error})"), HEADER),
     })?;
     Ok(Tensor { shape, values })
+}
+
+/// Where the values of a row-major array of bytes or floats stand in a file with this start.
+pub(super) fn layout(start: &[u8]) -> Option<Layout> {
+    let (header, data) = split(start).ok()?;
+    let brackets = header.iter().filter(|&byte| b"([{".contains(byte)).count();
+    if header.len() > MAX_HEADER || brackets > MAX_BRACKETS || !cfg!(target_endian = "little") {
+        return None;
+    }
+    let Header { type_descriptor, shape, layout } = Header::from_reader(&mut &*start).ok()?;
+    let (size, read): (_, fn(&[u8]) -> Values) = match type_descriptor.as_string()?.as_str() {
+        "|u1" => (1, |bytes| Values::U8(bytes.to_vec())),
+        "<f4" => (4, |bytes| Values::F32(each(bytes, f32::from_le_bytes))),
+        "<f8" => (8, |bytes| Values::F64(each(bytes, f64::from_le_bytes))),
+        _ => return None,
+    };
+    (layout == ndarray_npy::npy::header::Layout::Standard).then(|| Layout {
+        shape,
+        offset: start.len() - data.len(),
+        size,
+        read,
+    })
 }
 
 /// The text of the header and the bytes of the values. What the header's length claims is checked,

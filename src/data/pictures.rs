@@ -63,11 +63,21 @@ fn decode(bytes: &[u8]) -> Result<(Vec<usize>, Vec<u8>), ParseError> {
     }
 }
 
+/// What a folder of class folders holds.
+pub(super) struct Folder {
+    pub(super) parsed: Parsed,
+    /// The pictures, in the order of the images.
+    pub(super) files: Vec<PathBuf>,
+    /// The names of the classes by their labels, where the labels are positions of names.
+    pub(super) classes: Option<Vec<String>>,
+}
+
 /// Reads a folder of class folders of pictures that all have the same shape into images
 /// `[n, height, width]` or `[n, height, width, channels]` and labels `[n]`.
 ///
-/// The names of the class folders are the labels if all are integers. Otherwise the label is the
-/// position of the folder's name among the sorted names, empty folders included. The images are
+/// With `names`, the label is the position of the folder's name among them. Otherwise the names of the
+/// class folders are the labels if all are integers, and else the label is the position of the folder's
+/// name among the sorted names, empty folders included. The images are
 /// in the order of their labels, within a class in the order of the sorted file names. Names that
 /// start with a dot are passed over, and so are files beside the class folders that are not
 /// pictures.
@@ -75,11 +85,12 @@ fn decode(bytes: &[u8]) -> Result<(Vec<usize>, Vec<u8>), ParseError> {
 /// # Errors
 /// If something cannot be read, there are no class folders or no pictures, a picture stands beside
 /// the class folders, a class folder holds something else than pictures, two folders name the same
-/// integer, or two pictures differ in shape.
-pub fn folder(root: &Path) -> Result<Parsed, DataError> {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+/// integer, a folder is not among the names, or two pictures differ in shape.
+pub(super) fn folder(root: &Path, names: Option<&[String]>) -> Result<Folder, DataError> {
+    let (mut pixels, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
     let mut first: Option<(PathBuf, Vec<usize>)> = None;
-    for (label, class) in classes(root)? {
+    let (folders, classes) = classes(root, names)?;
+    for (label, class) in folders {
         for path in entries(&class)? {
             if path.is_dir() || !is_picture(&path) {
                 let what = if path.is_dir() { "a folder" } else { "a file" };
@@ -97,20 +108,26 @@ pub fn folder(root: &Path) -> Result<Parsed, DataError> {
                 let accepted = format!("pictures of the shape {expected:?} of {}", other.display());
                 return Err(ParseError::new(format!("a picture of shape {shape:?}"), accepted).of(&path));
             }
+            files.push(path);
         }
     }
     let Some((_, shape)) = first else {
         return Err(ParseError::new("class folders without pictures", FOLDER).of(root));
     };
     let count = labels.len();
-    Ok(Parsed {
+    let parsed = Parsed {
         images: Tensor { shape: [vec![count], shape].concat(), values: Values::U8(pixels) },
         labels: Some(Tensor { shape: vec![count], values: Values::I64(labels) }),
-    })
+    };
+    Ok(Folder { parsed, files, classes })
 }
 
-/// The class folders with their labels, in the order of the labels.
-fn classes(root: &Path) -> Result<Vec<(i64, PathBuf)>, DataError> {
+/// Class folders with their labels.
+type Classes = Vec<(i64, PathBuf)>;
+
+/// The class folders with their labels, in the order of the labels, and the names of the classes where
+/// labels are positions among them.
+fn classes(root: &Path, names: Option<&[String]>) -> Result<(Classes, Option<Vec<String>>), DataError> {
     let (folders, files): (Vec<_>, Vec<_>) = entries(root)?.into_iter().partition(|path| path.is_dir());
     if let Some(picture) = files.iter().find(|path| is_picture(path)) {
         return Err(ParseError::new("a picture beside the class folders", FOLDER).of(picture));
@@ -118,9 +135,21 @@ fn classes(root: &Path) -> Result<Vec<(i64, PathBuf)>, DataError> {
     if folders.is_empty() {
         return Err(ParseError::new("a folder without class folders", FOLDER).of(root));
     }
-    let integer = |folder: &PathBuf| folder.file_name()?.to_str()?.parse().ok();
-    let integers: Option<Vec<i64>> = folders.iter().map(integer).collect();
-    let labels = integers.unwrap_or_else(|| (0..).take(folders.len()).collect());
+    let name = |folder: &PathBuf| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let integers: Option<Vec<i64>> = folders.iter().map(|folder| name(folder).parse().ok()).collect();
+    let (labels, names) = match (names, integers) {
+        (Some(names), _) => {
+            let place = |folder: &PathBuf| {
+                let found = names.iter().position(|known| *known == name(folder));
+                found.map(|place| place as i64).ok_or_else(|| {
+                    ParseError::new("a class that is not among the names", names.join(", ")).of(folder)
+                })
+            };
+            (folders.iter().map(place).collect::<Result<Vec<_>, _>>()?, Some(names.to_vec()))
+        }
+        (None, Some(integers)) => (integers, None),
+        (None, None) => ((0..).take(folders.len()).collect(), Some(folders.iter().map(name).collect())),
+    };
     let mut classes: Vec<_> = labels.into_iter().zip(folders).collect();
     classes.sort();
     for pair in classes.windows(2) {
@@ -129,7 +158,7 @@ fn classes(root: &Path) -> Result<Vec<(i64, PathBuf)>, DataError> {
             return Err(ParseError::new(found, "one folder per class").of(&pair[1].1));
         }
     }
-    Ok(classes)
+    Ok((classes, names))
 }
 
 /// What a folder holds, sorted by name, without the names that start with a dot.
@@ -211,11 +240,26 @@ mod tests {
         for (files, values, labels) in
             [(&integers[..], &[2, 3, 1][..], vec![9, 9, 10]), (&others, &[2, 1], vec![0, 2])]
         {
-            let parsed = folder(samples::folder(files).path()).unwrap();
+            let Folder { parsed, files, .. } = folder(samples::folder(files).path(), None).unwrap();
+            assert_eq!(files.len(), values.len());
             let pixels = values.iter().flat_map(|&value| [value; 4]).collect();
             assert_eq!(parsed.images, Tensor { shape: vec![values.len(), 2, 2], values: Values::U8(pixels) });
             assert_eq!(parsed.labels.unwrap().values(), &Values::I64(labels));
         }
+    }
+
+    #[test]
+    fn named_classes_keep_their_labels_when_a_folder_is_missing() {
+        let names = ["cat", "dog", "owl"].map(String::from);
+        let files = [("dog/a.png", grey(2, 2, 1)), ("owl/a.png", grey(2, 2, 2))];
+        let root = samples::folder(&files);
+        for (named, labels) in [(Some(&names[..]), vec![1, 2]), (None, vec![0, 1])] {
+            let Folder { parsed, classes, .. } = folder(root.path(), named).unwrap();
+            assert_eq!(parsed.labels.unwrap().values(), &Values::I64(labels));
+            assert_eq!(classes.unwrap(), named.unwrap_or(&names[1..]));
+        }
+        let error = folder(root.path(), Some(&names[..2])).err().unwrap().to_string();
+        assert!(error.contains("owl") && error.contains("accepted: cat, dog"), "{error}");
     }
 
     #[test]
@@ -231,12 +275,12 @@ mod tests {
             (vec![("a/x.png", grey(2, 3, 0)), ("b/y.png", grey(3, 2, 0))], "b/y.png", "shape [2, 3]; acc"),
         ] {
             let root = samples::folder(&files);
-            let error = folder(root.path()).unwrap_err().to_string();
+            let error = folder(root.path(), None).err().unwrap().to_string();
             let start = format!("{}: found", root.path().join(named).display());
             let start = start.replace("/: found", ": found");
             assert!(error.starts_with(&start) && error.contains(says), "{error}");
         }
         let gone = samples::folder(&[]).path().join("gone");
-        assert!(folder(&gone).unwrap_err().to_string().contains("cannot be read"));
+        assert!(folder(&gone, None).err().unwrap().to_string().contains("cannot be read"));
     }
 }

@@ -105,19 +105,22 @@ pub(super) enum Folder {
 }
 
 /// Moves the values of every external tensor of `model` into its `raw_data`, `budget` bytes at
-/// most. An error comes with the tensor's name.
+/// most, and says which files they were in. An error comes with the tensor's name.
 pub(super) fn load(
     model: &mut ModelProto,
     folder: Folder,
     budget: u64,
-) -> Result<(), (String, ExternalError)> {
-    let mut loader = Loader { folder, budget };
+) -> Result<Vec<PathBuf>, (String, ExternalError)> {
+    let mut loader = Loader { folder, budget, files: Vec::new() };
     model.graph.iter_mut().try_for_each(|graph| loader.graph(graph))?;
     for function in &mut model.functions {
         loader.nodes(&mut function.node)?;
         loader.attributes(&mut function.attribute_proto)?;
     }
-    Ok(())
+    let mut files = loader.files;
+    files.sort();
+    files.dedup();
+    Ok(files)
 }
 
 /// Visits every tensor of a model. The nesting of graphs in attributes is as deep as the protobuf
@@ -127,6 +130,8 @@ struct Loader {
     /// Bytes that may still be loaded. Without it, a small model could name the same large range
     /// in each of a million tensors.
     budget: u64,
+    /// What was read.
+    files: Vec<PathBuf>,
 }
 
 type Outcome = Result<(), (String, ExternalError)>;
@@ -219,6 +224,7 @@ impl Loader {
         let mut values = vec![0; bytes];
         reader.read_exact(&mut values).map_err(unreadable)?;
         self.budget = remaining;
+        self.files.push(file);
         Ok(values)
     }
 }

@@ -126,7 +126,11 @@ pub enum FileError {
 /// [`MAX_MODEL_BYTES`], damaged, or no ONNX model; or if external data is outside the model's
 /// folder or does not hold the range that the model names.
 pub fn read(path: impl AsRef<Path>) -> Result<ModelProto, FileError> {
-    let path = path.as_ref();
+    read_with_files(path.as_ref()).map(|(model, _)| model)
+}
+
+/// The model at `path`, and the files of its external data.
+pub(super) fn read_with_files(path: &Path) -> Result<(ModelProto, Vec<PathBuf>), FileError> {
     let bytes = load(path, MAX_MODEL_BYTES)?;
     decode(path, &bytes, MAX_MODEL_BYTES, || {
         // The parent of a bare file name is the empty path.
@@ -145,7 +149,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<ModelProto, FileError> {
     if exceeds(bytes.len(), MAX_MODEL_BYTES) {
         return Err(too_large(name, MAX_MODEL_BYTES));
     }
-    decode(name, bytes, MAX_MODEL_BYTES, || Folder::None)
+    decode(name, bytes, MAX_MODEL_BYTES, || Folder::None).map(|(model, _)| model)
 }
 
 /// All bytes of the file at `path`, at most `limit`.
@@ -174,13 +178,13 @@ fn load(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 }
 
 /// The model in `bytes`, plain or gzipped. `folder` says where its external data may be, and is
-/// asked only once the bytes have proved to be a model.
+/// asked only once the bytes have proved to be a model. Comes with the files of external data.
 fn decode(
     file: &Path,
     bytes: &[u8],
     limit: u64,
     folder: impl FnOnce() -> Folder,
-) -> Result<ModelProto, FileError> {
+) -> Result<(ModelProto, Vec<PathBuf>), FileError> {
     let file = file.to_owned();
     let unpacked;
     let bytes = if bytes.starts_with(&GZIP_MAGIC) {
@@ -208,7 +212,7 @@ fn decode(
     }
     let budget = limit - limit.min(bytes.len() as u64);
     match external::load(&mut model, folder(), budget) {
-        Ok(()) => Ok(model),
+        Ok(files) => Ok((model, files)),
         Err((tensor, problem)) => Err(FileError::External { file, tensor, problem: Box::new(problem) }),
     }
 }

@@ -93,8 +93,21 @@ pub enum LoadError {
 /// [`LoadError`] if the file cannot be read, or if the network is not one that
 /// every part of the toolkit can work on: all operators are checked here.
 pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Graph, LoadError> {
+    load_with_files(path, options).map(|(graph, _)| graph)
+}
+
+/// As [`load`], with the files beside the model that its weights came from: what was read is these and the
+/// model itself.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_with_files(
+    path: impl AsRef<Path>,
+    options: &LoadOptions,
+) -> Result<(Graph, Vec<PathBuf>), LoadError> {
     let path = path.as_ref();
-    from_proto(path, &file::read(path)?, options)
+    let (model, files) = file::read_with_files(path)?;
+    Ok((from_proto(path, &model, options)?, files))
 }
 
 /// Loads a model from memory, without external data.

@@ -1,99 +1,11 @@
-//! Records and summary of deterministic certification.
+//! Summary of deterministic certification.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-use crate::attack::Attacked;
-use crate::bounds::{Margins, Method};
+use serde::Serialize;
 
-/// What is known of one input at one eps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Classified correctly, and provably so for every perturbation.
-    Certified,
-    /// A perturbation (or the input itself) is classified otherwise.
-    Falsified,
-    /// Neither is proved.
-    Unknown,
-}
-
-/// The result for one input, one eps and one method.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CertifyRecord {
-    /// Position of the input in its data set.
-    pub index: usize,
-    /// Its label.
-    pub label: usize,
-    /// The class that the network gives it; absent if a logit is NaN.
-    pub predicted: Option<usize>,
-    /// The radius, in units of the pixels.
-    pub eps: f64,
-    /// How margins were to be bounded; absent for an attack alone.
-    pub method: Option<Method>,
-    /// The last method tried, which for `best` says what it took.
-    pub bounded_by: Option<Method>,
-    /// Whether the input is classified correctly, and provably so for every
-    /// perturbation of size eps.
-    pub certified: bool,
-    /// Certified, falsified or neither.
-    pub status: Status,
-    /// Lower bound on `logit_label - logit_class` for every class; `None` at
-    /// the label.
-    pub margin_lower: Vec<Option<f64>>,
-    /// The least margin that an attack found.
-    pub attack_margin: Option<f64>,
-    /// File of the perturbed input that is classified otherwise.
-    pub counterexample: Option<String>,
-    /// Seconds spent on this result: on its bounds, without the prediction, or on the attack where it stands
-    /// alone.
-    pub seconds: f64,
-}
-
-impl CertifyRecord {
-    /// The record of an input with the bounds of row `row` and the result of
-    /// an attack, as far as there are any.
-    #[must_use]
-    pub fn new(
-        (index, label, predicted): (usize, usize, Option<usize>),
-        (eps, method): (f64, Option<Method>),
-        bounds: Option<(&Margins, usize)>,
-        attacked: Option<&Attacked>,
-        counterexample: Option<String>,
-        seconds: f64,
-    ) -> Self {
-        // JSON has no infinity; no bound becomes the least number there is.
-        let bound = |m: f64| if m.is_finite() { m } else { f64::MIN };
-        let margin_lower = bounds.map_or(Vec::new(), |(margins, row)| {
-            let row = margins.lower().row(row);
-            row.iter().enumerate().map(|(class, &m)| (class != label).then(|| bound(m))).collect()
-        });
-        let falsified = predicted != Some(label) || attacked.is_some_and(|a| a.succeeded);
-        let certified = !falsified && bounds.is_some_and(|(margins, row)| margins.certified(row));
-        let status = match (certified, falsified) {
-            (true, _) => Status::Certified,
-            (_, true) => Status::Falsified,
-            _ => Status::Unknown,
-        };
-        Self {
-            index,
-            label,
-            predicted,
-            eps,
-            method,
-            bounded_by: bounds.map(|(margins, row)| margins.method(row)),
-            certified,
-            status,
-            margin_lower,
-            attack_margin: attacked.map(|a| f64::from(a.margin)).filter(|m| m.is_finite()),
-            counterexample,
-            seconds,
-        }
-    }
-
-    fn least_margin(&self) -> f64 {
-        self.margin_lower.iter().flatten().copied().fold(f64::INFINITY, f64::min)
-    }
-}
+use crate::bounds::Method;
+use crate::runs::{CertifyRecord, RadiusRecord, Status};
 
 /// Summary of a run over one network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -166,5 +78,59 @@ impl CertifySummary {
             });
         }
         Self { model, inputs, correct, clean_accuracy: ratio(correct, inputs), results, seconds }
+    }
+}
+
+/// Summary of a run that brackets radii over one network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BracketSummary {
+    /// The network's file.
+    pub model: String,
+    /// Number of inputs.
+    pub inputs: usize,
+    /// How many of them are classified correctly.
+    pub correct: usize,
+    /// How margins were bounded.
+    pub method: Method,
+    /// The largest radius that was tried.
+    pub largest_eps: f64,
+    /// Mean of the certified radii, 0 where the class is wrong.
+    pub mean_certified_eps: f64,
+    /// Quantiles of the certified radii: at .1, .5 and .9.
+    pub certified_eps_quantiles: BTreeMap<&'static str, f64>,
+    /// How many inputs are classified wrong, somewhere; absent without an attack.
+    pub attacked: Option<usize>,
+    /// Mean of the least radii at which that is, where the largest tried stands for what is not known.
+    pub mean_attacked_eps: Option<f64>,
+    /// Seconds for one input, on average.
+    pub seconds_per_input: f64,
+}
+
+impl BracketSummary {
+    /// Summarises the records of one run.
+    #[must_use]
+    pub fn new(model: String, method: Method, limit: f64, attack: bool, records: &[RadiusRecord]) -> Self {
+        let inputs = records.len();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / inputs.max(1) as f64;
+        let wrong = |r: &RadiusRecord| r.predicted != Some(r.label);
+        let mut certified: Vec<f64> = records.iter().map(|r| r.certified_eps).collect();
+        certified.sort_by(f64::total_cmp);
+        let at = |share: f64| certified.get((share * inputs.saturating_sub(1) as f64) as usize).copied();
+        let quantiles = [("0.1", 0.1), ("0.5", 0.5), ("0.9", 0.9)];
+        let least = |r: &RadiusRecord| if wrong(r) { 0.0 } else { r.attacked_eps.unwrap_or(limit) };
+        let attacked: Vec<f64> = records.iter().map(least).collect();
+        let broken = records.iter().filter(|r| wrong(r) || r.attacked_eps.is_some()).count();
+        Self {
+            model,
+            inputs,
+            correct: records.iter().filter(|r| !wrong(r)).count(),
+            method,
+            largest_eps: limit,
+            mean_certified_eps: mean(&certified),
+            certified_eps_quantiles: quantiles.map(|(name, share)| (name, at(share).unwrap_or(0.0))).into(),
+            attacked: attack.then_some(broken),
+            mean_attacked_eps: attack.then(|| mean(&attacked)),
+            seconds_per_input: mean(&records.iter().map(|r| r.seconds).collect::<Vec<_>>()),
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::SmoothRecord;
-use super::merge::{MergeError, inputs};
-use super::run::{RunError, RunLines, read_text};
 use super::table;
+use crate::runs::SmoothRecord;
+use crate::runs::file::{RunError, RunLines, read_text};
+use crate::runs::merge::{MergeError, selection};
 use crate::smoothing::noise::Norm;
 use crate::smoothing::procedure::{Bound, Candidate, Outcome, RadiusRule, Threat};
 use crate::smoothing::quantity::{Alpha, LowerBound, Radius, Scale};
@@ -206,16 +206,16 @@ impl Results {
             claims.push(Claim {
                 line,
                 index: i64::try_from(record.index).ok(),
-                label: i64::try_from(record.label).ok(),
-                predicted: Some(record.predicted),
+                label: record.label.or(record.predicted).map(|label| label as i64),
+                predicted: Some(record.predicted.map_or(-1, |class| class as i64)),
                 radius: Some(record.radius),
                 rounding: 0.0,
-                correct: Some(record.correct.into()),
+                correct: Some(record.counts().into()),
                 seconds: Some(record.seconds),
                 ceiling: Some(ceiling),
             });
         }
-        let wanted = inputs(run)?.all().count();
+        let wanted = selection(run)?.iter().count();
         let alpha = records.iter().map(|r| r.outcome.ledger.total().get()).fold(0.0, f64::max);
         let norm = records.first().map(|r| r.outcome.threat.norm());
         let mut results = Self::new(&run.file, norm, alpha, claims, findings);

@@ -93,12 +93,12 @@ impl<'a> CompanionFigures<'a> {
         self.activations.iter().map(|(_, v)| self.graph.len(*v)).sum()
     }
 
-    /// The figures and margin bounds of every input; `first` is the index of
-    /// the first in its data set. Parallel; an input's result does not depend
-    /// on threads or on the other inputs.
+    /// The figures and margin bounds of every input; `indices`
+    /// are their positions in the data set. Parallel; an input's result does
+    /// not depend on threads or on the other inputs.
     ///
     /// # Panics
-    /// If there is not one box and one label, below the number of classes,
+    /// If there is not one box, one index and one label, below the number of classes,
     /// for each input.
     #[must_use]
     pub fn measure(
@@ -106,10 +106,11 @@ impl<'a> CompanionFigures<'a> {
         x: ArrayView2<f32>,
         boxes: &InputBox,
         labels: &[usize],
-        first: usize,
+        indices: &[usize],
         sampling: Sampling,
     ) -> Vec<(Companions, Margins)> {
-        assert!(boxes.len() == x.nrows() && labels.len() == x.nrows(), "a box and a label for each input");
+        let given = [boxes.len(), labels.len(), indices.len()];
+        assert_eq!(given, [x.nrows(); 3], "a box, a label and an index for each input");
         let starts: Vec<usize> = (0..x.nrows()).step_by(TILE).collect();
         let tile = |start: usize| {
             let batch = TILE.min(x.nrows() - start);
@@ -119,7 +120,7 @@ impl<'a> CompanionFigures<'a> {
                 upper: boxes.upper().slice(part).iter().copied().collect(),
             };
             let x = x.slice(part).iter().map(|&x| f64::from(x)).collect();
-            self.tile(x, &ends, &labels[start..start + batch], first + start, sampling)
+            self.tile(x, &ends, &labels[start..start + batch], &indices[start..start + batch], sampling)
         };
         let results: Vec<Vec<_>> = starts.into_par_iter().map(tile).collect();
         results.into_iter().flatten().collect()
@@ -130,14 +131,14 @@ impl<'a> CompanionFigures<'a> {
         x: Vec<f64>,
         ends: &Intervals,
         labels: &[usize],
-        first: usize,
+        indices: &[usize],
         sampling: Sampling,
     ) -> Vec<(Companions, Margins)> {
         let (graph, batch) = (self.graph, labels.len());
         let kept = |v: ValueId| self.activations.iter().any(|a| a.1 == v) || v == graph.output;
         let boxes = propagate(graph, batch, ends.clone(), |v| kept(v) || self.margins.reads(v));
         let values = evaluate(graph, batch, x);
-        let sampled = self.sampled(&values, ends, first, batch, sampling);
+        let sampled = self.sampled(&values, ends, indices, sampling);
         let one = |(b, &label): (usize, &usize)| {
             let [mut at_eps, mut at_zero] = [Units::default(); 2];
             for (function, v) in &self.activations {
@@ -174,17 +175,17 @@ impl<'a> CompanionFigures<'a> {
         &self,
         values: &[Vec<f64>],
         ends: &Intervals,
-        first: usize,
-        batch: usize,
+        indices: &[usize],
         sampling: Sampling,
     ) -> Vec<usize> {
+        let batch = indices.len();
         let mut differ: Vec<Vec<bool>> =
             self.activations.iter().map(|(_, v)| vec![false; values[*v].len()]).collect();
         let len = self.graph.input_len();
         for point in 0..sampling.points {
             let mut x = Vec::with_capacity(batch * len);
-            for b in 0..batch {
-                let stream = InputStreams::new(sampling.seed, (first + b) as u64).sample(point);
+            for (b, &index) in indices.iter().enumerate() {
+                let stream = InputStreams::new(sampling.seed, index as u64).sample(point);
                 let words = (0..len.div_ceil(4)).flat_map(|block| stream.block(block as u32));
                 for (j, word) in words.take(len).enumerate() {
                     let (l, u) = (ends.lower[b * len + j], ends.upper[b * len + j]);

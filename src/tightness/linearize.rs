@@ -1,5 +1,6 @@
 //! The linear network that stands in for a piecewise-linear one.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::bounds::Intervals;
@@ -11,7 +12,8 @@ use crate::ops::{Function, Op, Weights};
 ///
 /// A maximum (max pooling) always selects its arg-max at the reference point:
 /// the centre of the box under [`Mask::Center`], else the input itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mask {
     /// The slopes at the input.
     #[default]

@@ -1,10 +1,12 @@
 //! Certification, attacks and tightness.
 
-use library::attack::{Attacked, Pgd, Region, class_of};
-use library::bounds::MarginBounds;
-use library::report::{CertifyRecord, Status};
-use library::tightness::{CompanionFigures, Mask, Sampling, Tightness};
-use rayon::prelude::*;
+use std::cell::RefCell;
+
+use library::attack::{Attacked, Pgd};
+use library::bounds::Eps;
+use library::runs::{Certify, Finished, Inputs, Measure, Pixels, Question, Status, answer};
+use library::tightness::{Mask, Sampling};
+use ndarray::ArrayView2;
 
 use crate::network::{method, number, rows, tightrope_network, tightrope_region};
 use crate::status::{Failure, Result, array, buffer, guard, reference, tightrope_status};
@@ -145,49 +147,55 @@ pub unsafe extern "C" fn tightrope_certify(
                 a.steps, a.restarts
             )));
         }
-        let sets = region.sets(x)?;
-        let bounds = method.map(|method| MarginBounds::new(&network.graph, method).bound(&sets, &y));
-        let around = Region { norm: region.norm()?, eps: region.eps, clip: region.clip() };
-        let attacked: Option<Vec<Attacked>> = attack.map(|a| {
-            let pgd = Pgd { steps: a.steps, restarts: a.restarts, seed: a.seed };
-            let one = |i| pgd.attack(&network.graph, &network.plan, &around, x.row(i), y[i], i);
-            (0..n).into_par_iter().map(one).collect()
-        });
-        let logits = network.plan.run(x);
-        for i in 0..n {
-            let predicted = class_of(&logits.row(i).to_vec());
-            let (bound, found) = (bounds.as_ref().map(|b| (b, i)), attacked.as_ref().map(|a| &a[i]));
-            let record =
-                CertifyRecord::new((i, y[i], predicted), (region.eps, method), bound, found, None, 0.0);
+        let attack = attack.map(|a| Pgd { steps: a.steps, restarts: a.restarts, seed: a.seed });
+        let around = (region.norm()?, vec![region.eps()?], region.clip());
+        let question = Certify::new((&network.graph, &network.plan), around, &[method], attack);
+        let mut question = question.map_err(Failure::input)?;
+        // The input itself without an attack.
+        points.iter_mut().zip(x).for_each(|(to, from)| *to = *from);
+        let points = RefCell::new(points);
+        let keep = |index: usize, _: &Eps, found: &Attacked| {
+            if let Some(row) = points.borrow_mut().get_mut(index * inputs..(index + 1) * inputs) {
+                row.copy_from_slice(&found.point);
+            }
+            Ok(None)
+        };
+        question.keep = Some(&keep);
+        let records = ask(&question, x, Some(y), 0)?;
+        for (i, record) in records.iter().enumerate() {
             let verdict = match record.status {
                 Status::Certified => tightrope_verdict::TIGHTROPE_CERTIFIED,
                 Status::Falsified => tightrope_verdict::TIGHTROPE_FALSIFIED,
                 Status::Unknown => tightrope_verdict::TIGHTROPE_UNKNOWN,
             };
+            let bounds = record.margin_lower.iter().map(|margin| margin.unwrap_or(f64::INFINITY));
             out[i] = tightrope_certificate {
-                predicted: predicted.map_or(-1, |class| class as i64),
+                predicted: record.predicted.map_or(-1, |class| class as i64),
                 verdict: verdict as u32,
                 bounded_by: number(record.bounded_by),
-                margin: bounds.as_ref().map_or(f64::NAN, |b| b.least(i)),
+                margin: bounds.clone().reduce(f64::min).unwrap_or(f64::NAN),
                 attack_margin: record.attack_margin.unwrap_or(f64::NAN),
             };
             if let Some(row) = margins.get_mut(i * classes..(i + 1) * classes) {
-                match &bounds {
-                    Some(bounds) => {
-                        row.iter_mut().zip(bounds.lower().row(i)).for_each(|(to, from)| *to = *from);
-                    }
-                    None => row.fill(f64::NAN),
-                }
-            }
-            if let Some(row) = points.get_mut(i * inputs..(i + 1) * inputs) {
-                match found {
-                    Some(found) => row.copy_from_slice(&found.point),
-                    None => row.iter_mut().zip(x.row(i)).for_each(|(to, from)| *to = *from),
-                }
+                row.fill(f64::NAN);
+                row.iter_mut().zip(bounds).for_each(|(to, from)| *to = from);
             }
         }
         Ok(())
     })
+}
+
+/// The records of all inputs, the first of which has the number `first` in its data set.
+pub(crate) fn ask<Q: Question>(
+    question: &Q,
+    x: ArrayView2<f32>,
+    y: Option<Vec<usize>>,
+    first: usize,
+) -> Result<Vec<Q::Record>> {
+    let inputs = Inputs::new((first..).take(x.nrows()).collect(), y, Pixels::Rows(x));
+    let Finished { records, ended } = answer(question, &inputs, None, Vec::new(), &mut |_| true);
+    ended.map_err(Failure::input)?;
+    Ok(records)
 }
 
 /// Measures how tight interval bounds are for `n` inputs `x` with labels `y` over the l-inf boxes of
@@ -216,27 +224,19 @@ pub unsafe extern "C" fn tightrope_tightness(
                 "region.norm: tightness is measured over l-inf boxes; accepted: TIGHTROPE_LINF",
             ));
         }
-        let boxes = library::bounds::InputBox::linf(x, region.eps, region.clip()).map_err(Failure::input)?;
-        let tightness = Tightness::new(&network.graph, Mask::Local).map_err(Failure::model)?;
-        let companions = CompanionFigures::new(&network.graph).map_err(Failure::model)?;
-        let radii = tightness.measure(x, &boxes, Some(&y));
-        let found = companions.measure(x, &boxes, &y, 0, Sampling { points: 0, seed: 0 });
-        let undefined = radii
-            .iter()
-            .zip(&found)
-            .position(|(radii, (found, _))| radii.tightness().is_nan() || found.logit_margin.is_nan());
-        if let Some(i) = undefined {
-            return Err(Failure::input(format!("input {i}: values overflow")));
-        }
-        for ((out, radii), (found, _)) in out.iter_mut().zip(&radii).zip(&found) {
+        let sampling = Sampling { points: 0, seed: 0 };
+        let around = (region.eps()?, region.clip());
+        let question = Measure::new((&network.graph, &network.plan), Mask::Local, around, false, sampling);
+        let records = ask(&question.map_err(Failure::model)?, x, Some(y), 0)?;
+        for (out, record) in out.iter_mut().zip(&records) {
             *out = tightrope_tightness_figures {
-                tightness: radii.tightness(),
-                ratio_of_means: radii.ratio_of_means(),
-                dead: found.at_eps.dead,
-                unstable: found.at_eps.unstable,
-                active: found.at_eps.active,
-                box_radius: found.box_radius,
-                logit_margin: found.logit_margin,
+                tightness: record.tightness,
+                ratio_of_means: record.ratio_of_means,
+                dead: record.units.dead,
+                unstable: record.units.unstable,
+                active: record.units.active,
+                box_radius: record.box_radius,
+                logit_margin: record.logit_margin,
             };
         }
         Ok(())

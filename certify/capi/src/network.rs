@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use library::Graph;
-use library::bounds::{InputBox, MarginBounds, Method, Norm};
+use library::bounds::{Eps, InputBox, MarginBounds, Method, Norm, Region};
 use library::exec::Plan;
 use library::onnx::{LoadOptions, load};
 use ndarray::ArrayView2;
@@ -77,10 +77,15 @@ impl tightrope_region {
         self.clip.then_some((self.clip_low, self.clip_high))
     }
 
-    /// The sets around the rows of `x`. The radius counts as written in decimals, hence rounded.
-    pub(crate) fn sets(&self, x: ArrayView2<f32>) -> Result<InputBox> {
-        let eps = if self.eps > 0.0 { self.eps.next_up() } else { self.eps };
-        InputBox::ball(self.norm()?, x, eps, self.clip()).map_err(Failure::input)
+    /// The radius, which counts as written in decimals.
+    pub(crate) fn eps(&self) -> Result<Eps> {
+        Eps::try_from(self.eps).map_err(Failure::input)
+    }
+
+    /// The sets around the rows of `x`.
+    fn sets(&self, x: ArrayView2<f32>) -> Result<InputBox> {
+        let region = Region { norm: self.norm()?, eps: self.eps()?, clip: self.clip() };
+        region.sets(x).map_err(Failure::input)
     }
 }
 

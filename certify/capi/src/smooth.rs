@@ -1,14 +1,18 @@
 //! Randomized smoothing of networks and of callback classifiers.
 
-use std::borrow::Cow;
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
+use std::ops::Range;
 
-use library::smoothing::certifier::{BaseNetwork, Certifier, Options, Place};
+use library::runs::Smooth;
+use library::smoothing::certifier::{Certifier, Options, Place};
 use library::smoothing::procedure::{SampleError, Stopping, Threat};
 use library::smoothing::quantity::{Alpha, Radius, Scale};
+use library::smoothing::sampler::NoisyInputs;
 use ndarray::{Array2, ArrayView2};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::certify::ask;
 use crate::network::{rows, tightrope_network};
 use crate::status::{Failure, Result, array, buffer, guard, reference, string, tightrope_status};
 
@@ -165,32 +169,20 @@ unsafe fn certifier(asked: &tightrope_smoothing) -> Result<Certifier> {
 /// Certifies the rows of `x`.
 fn each(
     asked: &tightrope_smoothing,
-    certifier: &Certifier,
-    network: Option<&BaseNetwork>,
+    question: &Smooth,
     x: ArrayView2<f32>,
     out: &mut [tightrope_smoothed],
-    mut sample: impl FnMut(
-        &library::smoothing::sampler::NoisyInputs,
-        std::ops::Range<u32>,
-    ) -> std::result::Result<Array2<f32>, SampleError>,
 ) -> Result<()> {
-    if let Some((entry, value)) = x.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        return Err(Failure::input(format!("x: entry {entry} is {value}; inputs must be finite")));
-    }
-    for (i, (row, out)) in x.outer_iter().zip(out).enumerate() {
-        let index = asked.first.checked_add(i as u64);
-        let index =
-            index.ok_or_else(|| Failure::input(format!("first: found {}, which overflows", asked.first)))?;
-        let row = row.to_vec();
-        let z = network.map_or(Cow::Borrowed(&row[..]), |network| network.input(&row));
-        let outcome = certifier.certify(index, &z, &mut sample);
-        let outcome = outcome.map_err(|e| Failure::input(format!("input {i}: {e}")))?;
+    let first = usize::try_from(asked.first).ok().filter(|first| first.checked_add(x.nrows()).is_some());
+    let first =
+        first.ok_or_else(|| Failure::input(format!("first: found {}, which overflows", asked.first)))?;
+    for (out, record) in out.iter_mut().zip(ask(question, x, None, first)?) {
         *out = tightrope_smoothed {
-            predicted: outcome.predicted().map_or(-1, |class| class as i64),
-            radius: outcome.radius.map_or(0.0, Radius::get),
-            p_lower: outcome.p_lower.get(),
-            p_upper: outcome.p_upper.get(),
-            samples: u64::from(outcome.n0) + u64::from(outcome.samples),
+            predicted: record.predicted.map_or(-1, |class| class as i64),
+            radius: record.radius,
+            p_lower: record.p_lower,
+            p_upper: record.p_upper,
+            samples: record.samples,
         };
     }
     Ok(())
@@ -214,8 +206,7 @@ pub unsafe extern "C" fn tightrope_smooth(
             let (network, how) = (reference(network, "network")?, reference(how, "how")?);
             (network, rows(network, x, n)?, how, certifier(how)?, buffer(results, n, n, "results")?)
         };
-        let base = certifier.base(&network.graph);
-        each(how, &certifier, Some(&base), x, out, |inputs, range| Ok(base.logits(inputs, range)))
+        each(how, &Smooth::new(&certifier, &network.graph, Map::new()), x, out)
     })
 }
 
@@ -236,7 +227,7 @@ pub unsafe extern "C" fn tightrope_smooth_classifier(
     how: *const tightrope_smoothing,
     results: *mut tightrope_smoothed,
 ) -> tightrope_status {
-    let mut ended: c_int = 0;
+    let ended = Cell::new(0);
     let status = guard(|| {
         let call = classifier.ok_or_else(|| Failure::input("classifier: found a null pointer"))?;
         let len = n.checked_mul(entries).filter(|_| entries > 0 && (2..=1 << 20).contains(&classes));
@@ -250,16 +241,18 @@ pub unsafe extern "C" fn tightrope_smooth_classifier(
             (array(x, len, "x")?, how, certifier(how)?, buffer(results, n, n, "results")?)
         };
         let x = ArrayView2::from_shape((n, entries), x).map_err(Failure::input)?;
-        each(how, &certifier, None, x, out, |inputs, range| {
+        let classifier = |inputs: &NoisyInputs, range: Range<u32>| {
             let noisy = inputs.batch(range);
             let samples = noisy.nrows();
             let mut logits = Array2::zeros((samples, classes));
             // SAFETY: the arrays are contiguous and hold as many values as said; the classifier does
             // what its type says.
-            ended = unsafe { call(user, noisy.as_ptr(), samples, entries, logits.as_mut_ptr(), classes) };
-            if ended == 0 { Ok(logits) } else { Err(SampleError::from("the classifier failed")) }
-        })
+            ended.set(unsafe { call(user, noisy.as_ptr(), samples, entries, logits.as_mut_ptr(), classes) });
+            if ended.get() == 0 { Ok(logits) } else { Err(SampleError::from("the classifier failed")) }
+        };
+        each(how, &Smooth::of(&certifier, &classifier, Map::new()), x, out)
     });
+    let ended = ended.get();
     if ended == 0 {
         return status;
     }

@@ -1,21 +1,22 @@
 //! A network with the inputs it is run on: options and loading that commands
 //! share.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use ndarray::Array2;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tightrope::data::Dataset;
+use serde_json::{Map, Value, json};
+use tightrope::bounds::Eps;
+use tightrope::data::{Arrangement, Dataset};
+use tightrope::exec::Plan;
 use tightrope::graph::Graph;
-use tightrope::onnx::{LoadOptions, load};
+use tightrope::onnx::{LoadOptions, load_with_files};
+use tightrope::runs::provenance::fingerprint;
+use tightrope::runs::selection::{self, Shard};
+use tightrope::runs::{Inputs, Pixels, Range, Selection};
 
-use crate::args::{self, Shape};
+use crate::args::{Clip, Shape};
 use crate::card::Card;
-use crate::output::Result;
+use crate::output::{self, Failure, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct InputArgs {
@@ -25,9 +26,17 @@ pub(crate) struct InputArgs {
     /// Labels, where the images do not bring them: npy, npz or idx.
     #[arg(long)]
     labels: Option<PathBuf>,
+    /// Names of the classes of an image folder, one a line, in the order of the labels
+    /// [default: the folders' names, sorted].
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
     /// Only these inputs: A..B, the end not included.
-    #[arg(long, value_parser = args::indices)]
-    indices: Option<(Option<usize>, Option<usize>)>,
+    #[arg(long)]
+    indices: Option<Range>,
+    /// Only part I (from 0) of N parts of the inputs, to be put together by merge
+    /// [default: all; in a Slurm job array the task's part].
+    #[arg(long, value_name = "I/N", value_parser = selection::shard)]
+    shard: Option<Shard>,
     /// Factor of stored pixels [default: 1/255 for 8-bit images, else 1].
     #[arg(long)]
     scale: Option<f64>,
@@ -46,17 +55,20 @@ pub(crate) struct InputArgs {
 }
 
 /// What the options select.
-pub(crate) struct Inputs {
+pub(crate) struct Loaded {
+    pub(crate) model: PathBuf,
     /// The model's name without folder and ending.
     pub(crate) name: String,
     pub(crate) card: Card,
     pub(crate) graph: Graph,
-    /// One row for each input.
-    pub(crate) images: Array2<f32>,
-    pub(crate) labels: Vec<usize>,
-    /// Index of the first row in the data set.
-    pub(crate) first: usize,
-    header: Value,
+    pub(crate) plan: Plan,
+    pub(crate) selection: Selection,
+    /// What was read and how, for the first line of a run file.
+    pub(crate) header: Map<String, Value>,
+    data: Dataset,
+    arrangement: Arrangement,
+    /// Whether the data is the card's.
+    of_card: bool,
 }
 
 impl InputArgs {
@@ -67,11 +79,23 @@ impl InputArgs {
         Ok(rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?)
     }
 
-    /// Loads the model with its card and data.
-    pub(crate) fn load(&self, model: &Path) -> Result<Inputs> {
+    /// The part that is asked for, or that of the task of a job array.
+    fn shard(&self) -> Result<Option<Shard>> {
+        if self.shard.is_some() {
+            return Ok(self.shard);
+        }
+        let task = selection::slurm(|name| std::env::var(name).ok()).map_err(|e| anyhow!(e))?;
+        if let Some((part, parts)) = task {
+            output::note(&format!("--shard {part}/{parts}, this task of the Slurm array"));
+        }
+        Ok(task)
+    }
+
+    /// Loads the model with its card and data; of the inputs every `skip`-th.
+    pub(crate) fn load(&self, model: &Path, skip: usize) -> Result<Loaded> {
         let card = Card::beside(model)?;
         let options = LoadOptions { input_shape: self.input_shape.clone().map(|s| s.0) };
-        let mut graph = load(model, &options)?;
+        let (mut graph, weights) = load_with_files(model, &options)?;
         // With a single class every decision would be certified.
         if graph.output_len() < 2 {
             return Err(anyhow!("{}: has one output; a classifier has at least 2", model.display()).into());
@@ -88,63 +112,88 @@ impl InputArgs {
         // A card's labels belong to the card's images.
         let of_card = if self.data.is_some() { None } else { card.data.labels.as_ref() };
         let labels = self.labels.as_ref().or(of_card);
-        let data = Dataset::open(images, labels.map(PathBuf::as_path), self.scale)?;
+        let data = Dataset::open_with_classes(
+            images,
+            labels.map(PathBuf::as_path),
+            self.scale,
+            self.classes.as_deref(),
+        )?;
         data.check_labels(graph.output_len())?;
-        let known = data
-            .labels()
-            .with_context(|| format!("{}: brings no labels; give them with --labels", images.display()))?;
-        let range = args::select(self.indices, data.len()).map_err(|e| anyhow!(e))?;
+        let selected = Selection::new(self.indices.unwrap_or_default(), skip, self.shard()?, data.len());
+        let selection = selected.map_err(|e| anyhow!("--{e}"))?;
         let arrangement = data.arrange(&shape)?;
-        let mut pixels = Vec::with_capacity(range.len() * graph.input_len());
-        for i in range.clone() {
-            pixels.extend(data.image(i, &arrangement)?);
-        }
+        let digest = |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(Failure::from_run);
+        let one = |path: &Path| digest(Path::new(""), &[path.to_owned()]);
         let header = json!({
-            "tightrope": env!("CARGO_PKG_VERSION"),
             "model": model.display().to_string(),
-            "model_sha256": fingerprint(model)?,
+            "model_sha256": one(model)?,
             "data": images.display().to_string(),
-            "data_sha256": fingerprint(images)?,
+            "data_sha256": digest(images, data.files())?,
             "labels": labels.map(|l| l.display().to_string()),
-            "labels_sha256": labels.map(|l| fingerprint(l)).transpose()?,
-            "indices": [range.start, range.end],
-            "scale": self.scale,
+            "labels_sha256": labels.map(|l| one(l)).transpose()?,
+            "scale": data.scale(),
             "mean": self.mean,
             "std": self.std,
             "input_shape": shape,
         });
-        Ok(Inputs {
+        let mut header = header.as_object().cloned().unwrap_or_default();
+        if let Some(classes) = data.classes() {
+            header.insert("classes".into(), json!(classes));
+        }
+        if !weights.is_empty() {
+            let folder = model.canonicalize()?;
+            let weights = digest(folder.parent().unwrap_or(Path::new("")), &weights)?;
+            header.insert("weights_sha256".into(), weights.into());
+        }
+        Ok(Loaded {
+            model: model.to_owned(),
             name: model.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            images: Array2::from_shape_vec((range.len(), graph.input_len()), pixels)?,
-            labels: known[range.clone()].to_vec(),
-            first: range.start,
+            of_card: self.data.is_none(),
+            plan: Plan::new(&graph),
             card,
             graph,
+            selection,
             header,
+            data,
+            arrangement,
         })
     }
 }
 
-impl Inputs {
-    /// The first line of a run file: what was loaded, and the options of a
-    /// command.
-    pub(crate) fn header(&mut self, options: Value) -> Value {
-        let mut header = self.header.take();
-        if let (Some(header), Value::Object(options)) = (header.as_object_mut(), options) {
-            header.extend(options);
-        }
-        header
+impl Loaded {
+    /// The inputs, with their labels unless there are none.
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
+        let indices: Vec<usize> = self.selection.iter().collect();
+        let labels = self.data.labels().map(|known| indices.iter().map(|&index| known[index]).collect());
+        Inputs::new(indices, labels, Pixels::Files(&self.data, &self.arrangement))
     }
-}
 
-/// SHA-256 of a file in hexadecimal; none for a folder.
-fn fingerprint(path: &Path) -> anyhow::Result<Option<String>> {
-    if path.is_dir() {
-        return Ok(None);
+    /// Refuses data without labels.
+    pub(crate) fn need_labels(&self) -> Result<()> {
+        let images = || self.header["data"].as_str().unwrap_or_default().to_owned();
+        self.data
+            .labels()
+            .with_context(|| format!("{}: brings no labels; give them with --labels", images()))?;
+        Ok(())
     }
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
-    io::copy(&mut file, &mut hash).with_context(|| path.display().to_string())?;
-    let digest = hash.finalize();
-    Ok(Some(digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))))
+
+    /// The range of the data: as asked for, else the card's for its own data, else that of 8-bit pixels.
+    pub(crate) fn clip(&self, asked: Option<Clip>) -> Option<(f64, f64)> {
+        match asked {
+            Some(Clip(asked)) => asked,
+            None => self.card.data.clip.filter(|_| self.of_card).or(self.data.range()),
+        }
+    }
+
+    /// The radii asked for, else those of the card.
+    pub(crate) fn eps(&self, asked: &[Eps]) -> Result<Vec<Eps>> {
+        let of_card = self.card.certify.eps.iter().map(|&eps| Eps::try_from(eps));
+        let eps =
+            if asked.is_empty() { of_card.collect::<std::result::Result<_, _>>()? } else { asked.to_vec() };
+        if eps.is_empty() {
+            let model = self.model.display();
+            return Err(anyhow!("{model}: no --eps given, and no card names any").into());
+        }
+        Ok(eps)
+    }
 }

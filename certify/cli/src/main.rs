@@ -11,14 +11,20 @@ mod lipschitz;
 mod merge;
 mod output;
 mod picture;
-mod radius;
+mod session;
 mod smooth;
+mod status;
 mod study;
 mod tightness;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use output::{Failure, Result};
 
 /// Certifies the robustness of neural networks.
 #[derive(Parser)]
@@ -38,6 +44,8 @@ enum Command {
     Smooth(smooth::Args),
     /// Put the shards or index ranges of one run together.
     Merge(merge::Args),
+    /// Show how far runs are: what is done and missing, the rate, the time left.
+    Status(status::Args),
     /// Tabulate and draw certified accuracy against radius, of our runs and anybody's tables.
     Curve(curve::Args),
     /// Measure how tight interval bounds are on a network; a diagnostic, not a certificate.
@@ -50,6 +58,17 @@ enum Command {
     Tightness(tightness::Args),
     /// Bound the l2 Lipschitz constant of networks, layer by layer.
     Lipschitz(lipschitz::Args),
+    /// Print completions for a shell, to be loaded by it.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages, one for each command, to a folder.
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Show a network: nodes, kinds, shapes, parameters, and what supports it.
     Inspect(inspect::Args),
 }
@@ -60,10 +79,13 @@ fn main() -> ExitCode {
         Command::Attack(args) => certify::run_attack(&args),
         Command::Smooth(args) => smooth::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Curve(args) => curve::run(&args),
         Command::Tightness(args) => tightness::run(&args),
         Command::Lipschitz(args) => lipschitz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { folder } => manual(&folder),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,4 +94,17 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+fn completions(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tightrope", &mut script);
+    output::print(String::from_utf8_lossy(&script).trim_end())
+}
+
+fn manual(folder: &Path) -> Result<()> {
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        .with_context(|| folder.display().to_string());
+    written.map_err(Failure::Output)
 }

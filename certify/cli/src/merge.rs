@@ -1,23 +1,28 @@
 //! `tightrope merge`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
-use tightrope::report::{MergedRun, RunError, RunFile, RunLines, SmoothRecord, cohen_tsv};
+use tightrope::report::cohen_tsv;
+use tightrope::runs::{MergedRun, RunLines, SmoothRecord};
 
 use crate::output::{self, Failure, Result};
+use crate::session::write_new;
 
 /// Most ranges of missing inputs that are named.
 const MOST_RANGES: usize = 20;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run files of smooth or certify that differ in --shard and --indices only, plain or gzipped.
+    /// Run files that differ in --shard and --indices only, plain or gzipped.
     #[arg(required = true)]
     run: Vec<PathBuf>,
     /// Write the merged run to this file.
     #[arg(long)]
     out: PathBuf,
+    /// Write what there is even if inputs are missing.
+    #[arg(long)]
+    partial: bool,
     /// Write the table that the field's scripts read (runs of smooth only).
     #[arg(long)]
     tsv: Option<PathBuf>,
@@ -46,33 +51,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Some(_) => return Err(anyhow!("--tsv: found runs of certify; accepted: runs of smooth").into()),
     };
-    write(&args.out, &merged).map_err(Failure::from_run)?;
+    let out = args.out.display();
+    let missing = missing(&merged);
+    if let (Some(missing), false) = (&missing, args.partial) {
+        let text = anyhow!("{missing}; with --partial {out} is written without them");
+        return Err(Failure::Output(text));
+    }
+    write_new(&args.out, &merged.header, &merged.records).map_err(Failure::from_run)?;
     if let Some((path, text)) = table {
         output::write_file(path, &text)?;
     }
-    let out = args.out.display();
-    if !merged.missing.is_empty() {
-        let (count, missing) = (merged.missing.len(), ranges(&merged.missing));
-        output::note(&format!("{out}: {count} inputs are missing: {missing}"));
+    if let Some(missing) = missing {
+        output::note(&format!("{out}: {missing}"));
     }
     // Not to stdout, which --out may be.
     output::note(&format!("{out}: {} records of {} files", merged.records.len(), runs.len()));
     Ok(())
 }
 
-/// Writes a new run file; what cannot be written to the end does not stay.
-fn write(path: &Path, merged: &MergedRun) -> std::result::Result<(), RunError> {
-    let (mut file, _) = RunFile::open::<serde_json::Value>(path, &merged.header, false)?;
-    file.append_lines(&merged.records).inspect_err(|_| {
-        if path.is_file() {
-            // The failure to write is what is reported.
-            let _ = std::fs::remove_file(path);
-        }
-    })
+/// What is missing, if anything is.
+fn missing(merged: &MergedRun) -> Option<String> {
+    let (count, inputs) = (merged.missing.len(), ranges(&merged.missing));
+    let shards = merged.missing_shards.as_ref().filter(|(shards, _)| !shards.is_empty());
+    let shards = shards.map(|(shards, n)| format!(" (of shards {} of {n})", ranges(shards)));
+    (count > 0).then(|| format!("{count} inputs are missing: {inputs}{}", shards.unwrap_or_default()))
 }
 
 /// `3, 5..9, ...`, ends not included.
-fn ranges(indices: &[usize]) -> String {
+pub(crate) fn ranges(indices: &[usize]) -> String {
     let pieces: Vec<&[usize]> = indices.chunk_by(|a, b| a + 1 == *b).collect();
     let mut names: Vec<String> = pieces
         .iter()

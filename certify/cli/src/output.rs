@@ -1,14 +1,12 @@
 //! What goes to stdout and stderr, and how the command ends.
 
-use std::io::{self, IsTerminal, Write};
-use std::ops::Range;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tightrope::report::RunError;
+use comfy_table::{CellAlignment, Table};
+use tightrope::runs::RunError;
 
 /// How a command fails.
 pub(crate) enum Failure {
@@ -49,7 +47,7 @@ impl Failure {
     pub(crate) fn interrupted(out: Option<&Path>) -> Self {
         Self::Interrupted(match out {
             Some(out) => format!("finished results are in {}; continue with --resume", out.display()),
-            None => "nothing was kept; with --out FILE a run can be continued".into(),
+            None => "with --out FILE a run can be continued".into(),
         })
     }
 
@@ -103,49 +101,6 @@ pub(crate) fn interrupted() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// A progress bar on stderr with rate and time left; hidden if stderr is not a
-/// terminal.
-pub(crate) fn progress(total: usize, what: &str) -> ProgressBar {
-    let target =
-        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = "{msg} {wide_bar} {pos}/{len} {per_sec} {eta} left";
-    let bar = ProgressBar::with_draw_target(Some(total as u64), target)
-        .with_style(ProgressStyle::with_template(style).expect("a valid template"))
-        .with_message(what.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-/// Ranges of inputs between two looks at Ctrl-C and two writes of results. They grow while one takes less
-/// than a twentieth of a second, so that threads rarely wait for each other.
-pub(crate) struct Blocks {
-    rest: Range<usize>,
-    size: usize,
-    begun: Option<Instant>,
-}
-
-/// More inputs than this would only take memory.
-const LARGEST_BLOCK: usize = 512;
-
-/// Blocks of `total` inputs, of `size` at first.
-pub(crate) fn blocks(total: usize, size: usize) -> Blocks {
-    Blocks { rest: 0..total, size, begun: None }
-}
-
-impl Iterator for Blocks {
-    type Item = Range<usize>;
-
-    fn next(&mut self) -> Option<Range<usize>> {
-        if self.begun.is_some_and(|begun| begun.elapsed() < Duration::from_millis(50)) {
-            self.size = (2 * self.size).min(LARGEST_BLOCK);
-        }
-        self.begun = Some(Instant::now());
-        let Range { start, end } = self.rest;
-        self.rest.start = end.min(start + self.size);
-        (start < end).then_some(start..self.rest.start)
-    }
-}
-
 /// `x` with four decimals, rounded down: a printed bound must still hold.
 pub(crate) fn down(x: f64) -> String {
     let scaled = (x * 1e4).floor() / 1e4;
@@ -168,4 +123,25 @@ pub(crate) fn up(x: f64) -> String {
 pub(crate) fn percent(part: usize, whole: usize) -> String {
     let tenths = 1000 * part / whole.max(1);
     format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+/// Aligns the columns from this one on to the right.
+pub(crate) fn right(table: &mut Table, from: usize) {
+    for column in table.column_iter_mut().skip(from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Four significant digits.
+pub(crate) fn figure(x: f64) -> String {
+    match x.abs() {
+        0.0 => "0".into(),
+        size if !(1e-3..1e5).contains(&size) => format!("{x:.3e}"),
+        size => format!("{x:.*}", (3 - size.log10().floor() as i32).clamp(0, 6) as usize),
+    }
+}
+
+/// The range that perturbed inputs do not leave.
+pub(crate) fn clip(range: Option<(f64, f64)>) -> String {
+    range.map_or("none".into(), |(low, high)| format!("{low}..{high}"))
 }

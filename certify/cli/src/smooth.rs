@@ -1,21 +1,21 @@
 //! `tightrope smooth`.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Value, json};
-use tightrope::report::{RunFile, RunLines, SmoothRecord, SmoothSummary, cohen_tsv};
-use tightrope::smoothing::certifier::{BaseNetwork, Certifier, Options, OptionsError, Place};
-use tightrope::smoothing::procedure::{Bound, Outcome, RadiusRule, SampleError, Stopping, Threat};
+use comfy_table::{Table, presets};
+use serde_json::{Map, Value, json};
+use tightrope::report::{SmoothSummary, cohen_tsv};
+use tightrope::runs::{RunFile, RunLines, Smooth, SmoothRecord};
+use tightrope::smoothing::certifier::{Certifier, Options, OptionsError, Place};
+use tightrope::smoothing::procedure::{Bound, RadiusRule, Stopping, Threat};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 
-use crate::input::{InputArgs, Inputs};
+use crate::input::{InputArgs, Loaded};
 use crate::lipschitz;
 use crate::output::{self, Failure, Result};
+use crate::session::{RunArgs, ask};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -80,21 +80,11 @@ pub(crate) struct Args {
     /// Only every K-th input.
     #[arg(long, value_name = "K", default_value_t = 1)]
     skip: usize,
-    /// Only part I (from 0) of N parts of the inputs.
-    #[arg(long, value_name = "I/N", value_parser = shard)]
-    shard: Option<(usize, usize)>,
-    /// Write one JSON line for every input to this file.
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Continue the run in --out.
-    #[arg(long, requires = "out")]
-    resume: bool,
     /// Write the table that the field's scripts read: idx, label, predict, radius, correct, time.
     #[arg(long)]
     tsv: Option<PathBuf>,
-    /// Print one JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -146,25 +136,21 @@ enum NoiseName {
     Laplace,
 }
 
-fn shard(text: &str) -> std::result::Result<(usize, usize), String> {
-    let wrong = || format!("`{text}` is not a part; give I/N with I below N, such as 0/4");
-    let (part, parts) = text.split_once('/').ok_or_else(wrong)?;
-    let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
-    let (part, parts) = (number(part)?, number(parts)?);
-    if part < parts { Ok((part, parts)) } else { Err(wrong()) }
-}
-
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (Some(model), None) = (&args.model, &args.from) else { return recompute(args) };
     let pool = args.input.pool()?;
-    let mut inputs = args.input.load(model)?;
-    let job = Job::new(args, model, &mut inputs)?;
+    let loaded = args.input.load(model, args.skip)?;
+    let (certifier, options) = certifier(args, &loaded)?;
     output::catch_interrupts()?;
-    let mut records = Vec::new();
-    let ended = pool.install(|| job.run(args, &inputs, &mut records));
+    let (records, ended) = pool.install(|| {
+        let question = Smooth::new(&certifier, &loaded.graph, options);
+        ask(&question, &loaded, &args.run)
+    })?;
     write_tsv(args, &records)?;
-    ended?;
-    summarize(args, model.display().to_string(), &records)
+    if ended.is_ok() || !records.is_empty() {
+        summarize(args, model.display().to_string(), &records)?;
+    }
+    ended
 }
 
 /// `--from`: other radii for the same samples.
@@ -182,7 +168,7 @@ fn recompute(args: &Args) -> Result<()> {
         let recomputed = recomputed.with_context(|| format!("{}: input {}", from.display(), record.index))?;
         *record = SmoothRecord::new(record.index, record.label, recomputed, record.seconds);
     }
-    if let (Some(out), Some(header)) = (&args.out, run.header.as_object_mut()) {
+    if let (Some(out), Some(header)) = (&args.run.out, run.header.as_object_mut()) {
         let changed = [
             ("from", json!(from.display().to_string())),
             ("alpha", json!(args.alpha)),
@@ -212,135 +198,71 @@ fn write_tsv(args: &Args, records: &[SmoothRecord]) -> Result<()> {
 
 fn summarize(args: &Args, model: String, records: &[SmoothRecord]) -> Result<()> {
     let summary = SmoothSummary::new(model, records);
-    output::print(&if args.json { serde_json::to_string(&summary)? } else { text(&summary) })
+    output::print(&if args.run.json { serde_json::to_string(&summary)? } else { text(&summary) })
 }
 
-/// What is the same for all inputs.
-struct Job {
-    certifier: Certifier,
-    header: Value,
-}
-
-impl Job {
-    fn new(args: &Args, model: &Path, inputs: &mut Inputs) -> Result<Self> {
-        if args.skip == 0 {
-            return Err(anyhow!("--skip 0: give at least 1").into());
+/// The certifier that is asked for, and the options that say so in the first line of a run.
+fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Value>)> {
+    let sigma = args
+        .sigma
+        .or(loaded.card.smooth.sigma)
+        .with_context(|| format!("{}: no --sigma given, and no card names any", loaded.model.display()))?;
+    let scale = Scale::new(sigma).context("--sigma")?;
+    let threat = match args.noise {
+        NoiseName::Gaussian | NoiseName::GaussianInput | NoiseName::Lattice => Threat::Gaussian(scale),
+        NoiseName::Uniform => Threat::Uniform(scale),
+        NoiseName::Laplace => Threat::Laplace(scale),
+    };
+    let stopping = match (args.radius, args.tolerance) {
+        (Some(radius), _) => {
+            let radius =
+                Radius::new(radius).with_context(|| format!("--radius {radius}: give a positive number"))?;
+            Stopping::Settle { radius, most: args.n }
         }
-        let sigma = args
-            .sigma
-            .or(inputs.card.smooth.sigma)
-            .with_context(|| format!("{}: no --sigma given, and no card names any", model.display()))?;
-        let scale = Scale::new(sigma).context("--sigma")?;
-        let threat = match args.noise {
-            NoiseName::Gaussian | NoiseName::GaussianInput | NoiseName::Lattice => Threat::Gaussian(scale),
-            NoiseName::Uniform => Threat::Uniform(scale),
-            NoiseName::Laplace => Threat::Laplace(scale),
-        };
-        let stopping = match (args.radius, args.tolerance) {
-            (Some(radius), _) => {
-                let radius = Radius::new(radius)
-                    .with_context(|| format!("--radius {radius}: give a positive number"))?;
-                Stopping::Settle { radius, most: args.n }
-            }
-            (None, Some(fraction)) => Stopping::Tolerance { fraction, most: args.n },
-            (None, None) => Stopping::Fixed(args.n),
-        };
-        let alpha = args.alpha.unwrap_or(0.001);
-        let header = inputs.header(json!({
-            "command": "smooth",
-            "noise": args.noise.to_possible_value().map(|v| v.get_name().to_owned()),
-            "sigma": sigma,
-            "n": args.n,
-            "n0": args.n0,
-            "alpha": alpha,
-            "map": args.map,
-            "lipschitz": args.lipschitz.map(lipschitz::Asked::header),
-            "bound": args.bound.map(|b| format!("{b:?}")),
-            "rule": args.rule.map(|r| format!("{r:?}")),
-            "radius": args.radius,
-            "tolerance": args.tolerance,
-            "seed": args.seed,
-            "skip": args.skip,
-            "shard": args.shard,
-        }));
-        let map = if args.map == "auto" { None } else { Some(args.map.parse().context("--map")?) };
-        let options = Options {
-            threat,
-            place: match args.noise {
-                NoiseName::Lattice => Place::Lattice,
-                NoiseName::GaussianInput => Place::Input,
-                _ => Place::Narrowest,
-            },
-            map,
-            bound: args.bound.map(Bound::from),
-            rule: args.rule.map(RadiusRule::from),
-            alpha: Alpha::new(alpha).context("--alpha")?,
-            n0: args.n0,
-            stopping,
-            seed: args.seed,
-        };
-        let mut certifier = Certifier::new(options).map_err(|error| match error {
-            OptionsError::Lattice(_) => anyhow!(error).context("--sigma"),
-            OptionsError::Auto => anyhow!(error).context("--bound or --rule with --map auto"),
-            _ => anyhow!(error),
-        })?;
-        if let Some(asked) = args.lipschitz {
-            certifier = certifier.aware(&inputs.graph, asked.constant()).context("--lipschitz")?;
-        }
-        Ok(Self { certifier, header })
+        (None, Some(fraction)) => Stopping::Tolerance { fraction, most: args.n },
+        (None, None) => Stopping::Fixed(args.n),
+    };
+    let alpha = args.alpha.unwrap_or(0.001);
+    let header = json!({
+        "command": "smooth",
+        "noise": args.noise.to_possible_value().map(|v| v.get_name().to_owned()),
+        "sigma": sigma,
+        "n": args.n,
+        "n0": args.n0,
+        "alpha": alpha,
+        "map": args.map,
+        "lipschitz": args.lipschitz.map(lipschitz::Asked::header),
+        "bound": args.bound.map(|b| format!("{b:?}")),
+        "rule": args.rule.map(|r| format!("{r:?}")),
+        "radius": args.radius,
+        "tolerance": args.tolerance,
+        "seed": args.seed,
+    });
+    let map = if args.map == "auto" { None } else { Some(args.map.parse().context("--map")?) };
+    let options = Options {
+        threat,
+        place: match args.noise {
+            NoiseName::Lattice => Place::Lattice,
+            NoiseName::GaussianInput => Place::Input,
+            _ => Place::Narrowest,
+        },
+        map,
+        bound: args.bound.map(Bound::from),
+        rule: args.rule.map(RadiusRule::from),
+        alpha: Alpha::new(alpha).context("--alpha")?,
+        n0: args.n0,
+        stopping,
+        seed: args.seed,
+    };
+    let mut certifier = Certifier::new(options).map_err(|error| match error {
+        OptionsError::Lattice(_) => anyhow!(error).context("--sigma"),
+        OptionsError::Auto => anyhow!(error).context("--bound or --rule with --map auto"),
+        _ => anyhow!(error),
+    })?;
+    if let Some(asked) = args.lipschitz {
+        certifier = certifier.aware(&loaded.graph, asked.constant()).context("--lipschitz")?;
     }
-
-    /// Certifies the inputs that are asked for and not yet in the run file.
-    fn run(&self, args: &Args, inputs: &Inputs, records: &mut Vec<SmoothRecord>) -> Result<()> {
-        let mut file = None;
-        if let Some(path) = &args.out {
-            let opened = RunFile::open::<SmoothRecord>(path, &self.header, args.resume);
-            let (run, found) = opened.map_err(Failure::from_run)?;
-            file = Some(run);
-            *records = found;
-        }
-        let done: HashSet<usize> = records.iter().map(|r| r.index).collect();
-        let (part, parts) = args.shard.unwrap_or((0, 1));
-        let rows: Vec<usize> =
-            (0..inputs.labels.len()).step_by(args.skip).skip(part).step_by(parts).collect();
-        let network = self.certifier.base(&inputs.graph);
-        let bar = output::progress(rows.len(), &inputs.name);
-        for row in rows {
-            let index = inputs.first + row;
-            if !done.contains(&index) {
-                let begin = Instant::now();
-                let image = inputs.images.row(row);
-                let image = image.as_slice().expect("rows are contiguous");
-                let outcome =
-                    self.certify(args, &network, index, image).map_err(|failure| match failure {
-                        Failure::Input(error) => Failure::Input(error.context(format!("input {index}"))),
-                        other => other,
-                    })?;
-                let seconds = begin.elapsed().as_secs_f64();
-                let record = SmoothRecord::new(index, inputs.labels[row], outcome, seconds);
-                if let Some(file) = &mut file {
-                    file.append(&record).map_err(Failure::from_run)?;
-                }
-                records.push(record);
-            }
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
-        Ok(())
-    }
-
-    fn certify(&self, args: &Args, network: &BaseNetwork, index: usize, image: &[f32]) -> Result<Outcome> {
-        let outcome = self.certifier.certify(index as u64, &network.input(image), |inputs, range| {
-            if output::interrupted() {
-                return Err(SampleError::from("interrupted"));
-            }
-            Ok(network.logits(inputs, range))
-        });
-        if output::interrupted() && outcome.is_err() {
-            return Err(Failure::interrupted(args.out.as_deref()));
-        }
-        Ok(outcome?)
-    }
+    Ok((certifier, header.as_object().cloned().unwrap_or_default()))
 }
 
 fn text(summary: &SmoothSummary) -> String {
@@ -353,9 +275,7 @@ fn text(summary: &SmoothSummary) -> String {
             output::percent(result.certified, summary.inputs),
         ]);
     }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    output::right(&mut table, 0);
     let name = Path::new(&summary.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     format!(
         "{name}: {} inputs\n\n{table}\n\naverage certified radius {}, abstentions {}, samples {} ({:.0}/s)",

@@ -10,8 +10,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 use tightrope::tightness::study::{self, Point, Study};
 
-use crate::output::{self, Failure, Result};
-use crate::tightness::{figure, right};
+use crate::output::{self, Failure, Result, figure, right};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum StudyName {

@@ -4,7 +4,6 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use common::{records, refused, run, stdout};
@@ -77,7 +76,7 @@ fn the_merge_of_all_shards_is_the_whole_run() {
     let again = runs.path("again");
     stdout(&merge(&[out.clone(), shards[0].clone()], &again));
     assert_eq!(without_times(&again), without_times(&out), "equal records are kept once");
-    assert!(refused(&["merge", text(&shards[0]), "--out", text(&out)], 2).contains("exists already"));
+    assert!(refused(&["merge", text(&out), "--out", text(&out)], 2).contains("exists already"));
 }
 
 #[test]
@@ -88,10 +87,20 @@ fn a_merge_with_gaps_names_them_and_is_resumed() {
     std::fs::write(&shards[1], cut.trim_end()).expect("room");
     shards.push(shards[0].clone());
     let out = runs.path("merged");
-    let output = merge(&shards, &out);
+    let status = stdout(&run(&["status", text(&shards[1])]));
+    assert!(status.contains("| 2 of 3") && status.contains("| 10 "), "{status}");
+    let told = "4 inputs are missing: 1, 5, 9..11 (of shards 1..3 of 4)";
+    for parts in [&shards[..], &[shards[0].clone()], &[shards[0].clone(), shards[0].clone()]] {
+        let files: Vec<&str> = parts.iter().map(|f| text(f)).collect();
+        let error = refused(&[&["merge", "--out", text(&out)], &files[..]].concat(), 1);
+        assert!(error.contains(if parts.len() > 2 { told } else { "(of shards 1..4 of 4)" }), "{error}");
+        assert!(!out.exists());
+    }
+    let files: Vec<&str> = shards.iter().map(|f| text(f)).collect();
+    let output = run(&[&["merge", "--partial", "--out", text(&out)], &files[..]].concat());
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(notes.contains("shard2: the last line is cut off"), "{notes}");
-    assert!(notes.contains("4 inputs are missing: 1, 5, 9..11"), "{notes}");
+    assert!(notes.contains(told), "{notes}");
     stdout(&output);
     let curve = run(&["curve", text(&out)]);
     assert!(String::from_utf8_lossy(&curve.stderr).contains("holds 8 of the run's 12 inputs"));
@@ -121,14 +130,35 @@ fn ranges_of_a_certify_run_are_merged_too() {
     stdout(&output);
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(notes.contains("20 records of 2 files") && !notes.contains("missing"), "{notes}");
-    let ((header, merged), (whole_header, mut all)) = (records(&out), records(&whole));
-    assert_eq!(header, whole_header);
-    let key = |r: &Value| (r["index"].as_u64(), r["eps"].as_f64().map(f64::to_bits));
-    all.sort_by_key(key);
-    assert_eq!(merged, all);
+    assert_eq!(without_times(&out), without_times(&whole));
+    assert_eq!(records(&out).0["run"]["records_per_input"], 2);
     let error = refused(&["merge", text(&out), "--out", text(&runs.path("c")), "--tsv", "x"], 2);
     assert!(error.contains("runs of smooth"), "{error}");
     assert!(!runs.path("c").exists());
+}
+
+#[test]
+fn shards_of_every_command_become_the_whole_run() {
+    let runs = Runs::new();
+    for (name, command) in [
+        ("methods", &["certify", "mnist-cnn-pgd0.1.onnx", "--eps", "0.02,0.01", "--method", "ibp,crown"][..]),
+        ("radius", &["certify", "mnist-cnn-ibp0.1.onnx", "--radius", "--eps", "0.02,0.1"]),
+        ("attack", &["attack", "mnist-cnn-plain.onnx", "--eps", "0.1,0.05", "--attack", "3x2"]),
+        ("tightness", &["tightness", "mnist-cnn-plain.onnx", "--eps", "0.1", "--samples", "3"]),
+    ] {
+        let part = |part: &str, more: &[&str]| {
+            let path = runs.path(&format!("{name}{part}"));
+            stdout(&run(&[command, &["--indices", "3..9", "--out", text(&path)], more].concat()));
+            path
+        };
+        let whole = part("whole", &[]);
+        let parts = [1, 0].map(|i| part(&i.to_string(), &["--shard", &format!("{i}/2")]));
+        let out = runs.path(&format!("{name}merged"));
+        stdout(&merge(&parts, &out));
+        assert_eq!(without_times(&out), without_times(&whole), "{name}");
+        let alone = refused(&["merge", text(&parts[0]), "--out", text(&runs.path("no"))], 1);
+        assert!(alone.contains("3 inputs are missing: 3, 5, 7 (of shards 0 of 2)"), "{alone}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod certify;
 mod error;
 mod network;
+mod run;
 mod smooth;
 mod statistics;
 mod tightness;

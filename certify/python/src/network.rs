@@ -1,24 +1,34 @@
 //! Networks: loading, evaluation, bounds on outputs, Lipschitz constants.
 
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
 use ndarray::Array2;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use tightrope::Graph;
-use tightrope::bounds::{InputBox, MarginBounds, Method, Norm};
+use tightrope::attack::{Attacked, Pgd};
+use tightrope::bounds::{Eps, MarginBounds, Method, Region};
 use tightrope::exec::Plan;
-use tightrope::onnx::{LoadOptions, load};
+use tightrope::onnx::{LoadOptions, load_with_files};
 use tightrope::ops::Op;
+use tightrope::runs::provenance::fingerprint;
+use tightrope::runs::{Batch, Certify, Failure, Key, Measure, Part, Question, Record};
+use tightrope::tightness::Sampling;
 
-use crate::certify::Attack;
-use crate::error::{Kind, goes_on};
+use crate::error::Kind;
+use crate::run::{Raised, Run, ask, check};
 
 /// A loaded network.
 #[pyclass(frozen, module = "tightrope._tightrope")]
 pub(crate) struct Network {
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
+    /// What it was made from, for the first line of a run file.
+    pub(crate) header: Map<String, Value>,
 }
 
 /// Lower and upper bounds, one row for each input.
@@ -29,19 +39,55 @@ pub(crate) fn named<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> P
     serde_json::from_value(Value::from(name)).map_err(|e| Kind::Input.error(format!("{what}: {e}")))
 }
 
-/// The norm of this name.
-pub(crate) fn norm(name: &str) -> PyResult<Norm> {
-    match name {
-        "linf" => Ok(Norm::Linf),
-        "l2" => Ok(Norm::L2),
-        "l1" => Ok(Norm::L1),
-        _ => Err(Kind::Input.error(format!("norm: found `{name}`; accepted: linf, l2, l1"))),
+/// A radius that counts as written in decimals.
+fn radius(eps: f64) -> PyResult<Eps> {
+    Eps::try_from(eps).map_err(|e| Kind::Input.error(e))
+}
+
+/// Bounds on all outputs, as a question.
+struct Outputs<'a> {
+    bounds: MarginBounds<'a>,
+    region: Region,
+    block: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OutputsRecord {
+    index: usize,
+    ends: [Vec<f64>; 2],
+}
+
+impl Record for OutputsRecord {
+    fn key(&self) -> Key {
+        Key { index: self.index, part: Part::default() }
     }
 }
 
-/// A radius that is not below what was written: decimals and quotients come rounded to nearest.
-pub(crate) fn upper(eps: f64) -> f64 {
-    if eps > 0.0 { eps.next_up() } else { eps }
+impl Question for Outputs<'_> {
+    type Record = OutputsRecord;
+
+    fn options(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        vec![Part::default()]
+    }
+
+    fn block(&self) -> usize {
+        self.block
+    }
+
+    fn answer(&self, batch: &Batch, _: &mut dyn FnMut() -> bool) -> Result<Vec<OutputsRecord>, Failure> {
+        let sets =
+            self.region.sets(batch.x.view()).map_err(|e| Failure::Question(e.at(&batch.indices).into()))?;
+        let ends = self.bounds.outputs(&sets);
+        let record = |(row, &index): (usize, &usize)| OutputsRecord {
+            index,
+            ends: [0, 1].map(|side: usize| ends[side].row(row).to_vec()),
+        };
+        Ok(batch.indices.iter().enumerate().map(record).collect())
+    }
 }
 
 #[pymethods]
@@ -57,12 +103,29 @@ impl Network {
         std: Vec<f64>,
     ) -> PyResult<Self> {
         py.detach(|| {
-            let mut graph = load(path, &LoadOptions { input_shape }).map_err(|e| Kind::Model.error(e))?;
+            let loaded = load_with_files(path, &LoadOptions { input_shape });
+            let (mut graph, weights) = loaded.map_err(|e| Kind::Model.error(e))?;
+            let file = Path::new(path);
+            let digest =
+                |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(|e| Kind::Model.error(e));
+            let header = json!({
+                "model": path,
+                "model_sha256": digest(file, &[file.to_owned()])?,
+                "mean": mean,
+                "std": std,
+                "input_shape": graph.input_shape,
+            });
+            let mut header = header.as_object().cloned().unwrap_or_default();
+            if !weights.is_empty() {
+                let file = file.canonicalize().map_err(|e| Kind::Model.error(e))?;
+                let weights = digest(file.parent().unwrap_or(Path::new("")), &weights)?;
+                header.insert("weights_sha256".into(), weights.into());
+            }
             if !mean.is_empty() || !std.is_empty() {
                 graph = graph.normalized(&mean, &std).map_err(|e| Kind::Input.error(e))?;
             }
             let plan = Plan::new(&graph);
-            Ok(Self { graph, plan })
+            Ok(Self { graph, plan, header })
         })
     }
 
@@ -100,31 +163,27 @@ impl Network {
         x: PyReadonlyArray2<f32>,
         eps: f64,
         method: &str,
-        norm_name: &str,
+        norm: &str,
         clip: Option<(f64, f64)>,
+        run: Run,
         progress: Py<PyAny>,
-    ) -> PyResult<(Pair<'py>, usize)> {
-        let (method, norm): (Method, Norm) = (named("method", method)?, norm(norm_name)?);
+    ) -> PyResult<(Pair<'py>, Option<PyErr>)> {
+        let method = named("method", method)?;
+        let region = Region { norm: named("norm", norm)?, eps: radius(eps)?, clip };
         let x = x.as_array();
-        let (bounds, done) = py.detach(|| {
-            let margins = MarginBounds::new(&self.graph, method);
-            let mut all = [(); 2].map(|()| Array2::zeros((x.nrows(), self.graph.output_len())));
-            let mut done = 0;
+        let (records, failed) = py.detach(|| {
             let block = if method == Method::Ibp { 64 } else { 4 };
-            while goes_on(&progress, done)? && done < x.nrows() {
-                let rows = done..(done + block).min(x.nrows());
-                let part = x.slice(ndarray::s![rows.clone(), ..]);
-                let sets = InputBox::ball(norm, part, upper(eps), clip);
-                let sets = sets.map_err(|e| Kind::Input.error(format!("inputs from {done}: {e}")))?;
-                for (all, part) in all.iter_mut().zip(margins.outputs(&sets)) {
-                    all.slice_mut(ndarray::s![rows.clone(), ..]).assign(&part);
-                }
-                done = rows.end;
-            }
-            PyResult::Ok((all, done))
+            let question = Outputs { bounds: MarginBounds::new(&self.graph, method), region, block };
+            ask(&question, &self.header, (x, None), &run, &progress, &Raised::default())
         })?;
-        let [lower, upper] = bounds.map(|b| b.into_pyarray(py));
-        Ok(((lower, upper), done))
+        let mut ends = [(); 2].map(|()| Array2::zeros((records.len(), self.graph.output_len())));
+        for (row, record) in records.into_iter().enumerate() {
+            for (all, end) in ends.iter_mut().zip(record.ends) {
+                all.row_mut(row).assign(&ndarray::aview1(&end));
+            }
+        }
+        let [lower, upper] = ends.map(|b| b.into_pyarray(py));
+        Ok(((lower, upper), failed))
     }
 
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -135,20 +194,36 @@ impl Network {
         y: Vec<usize>,
         eps: f64,
         method: &str,
-        norm_name: &str,
+        norm: &str,
         clip: Option<(f64, f64)>,
         attack: Option<(u32, u32)>,
         seed: u64,
-        first: usize,
+        run: Run,
         progress: Py<PyAny>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
         let method = (method != "none").then(|| named("method", method)).transpose()?;
-        let attack = attack.map(|(steps, restarts)| Attack { steps, restarts, seed });
-        let job =
-            crate::certify::Job { network: self, eps, method, norm: norm(norm_name)?, clip, attack, first };
-        let x = x.as_array();
-        let found = py.detach(|| job.run(x, &y, &progress))?;
-        found.into_dict(py)
+        let attack = attack.map(|(steps, restarts)| Pgd { steps, restarts, seed });
+        let (region, x) = ((named("norm", norm)?, vec![radius(eps)?], clip), x.as_array());
+        check(self.graph.output_len(), x.nrows(), &y)?;
+        let (records, failed, points) = py.detach(|| {
+            let question = Certify::new((&self.graph, &self.plan), region, &[method], attack);
+            let mut question = question.map_err(|e| Kind::Input.error(e))?;
+            let points = RefCell::new(attack.is_some().then(|| x.to_owned()));
+            let keep = |index: usize, _: &Eps, found: &Attacked| {
+                if let Some(points) = &mut *points.borrow_mut() {
+                    points.row_mut(index - run.first).assign(&ndarray::aview1(&found.point));
+                }
+                Ok(None)
+            };
+            question.keep = Some(&keep);
+            let inputs = (x, Some(&y[..]));
+            let (records, failed) =
+                ask(&question, &self.header, inputs, &run, &progress, &Raised::default())?;
+            PyResult::Ok((records, failed, points.take()))
+        })?;
+        let dict = crate::certify::into_dict(py, &records, self.graph.output_len())?;
+        dict.set_item("points", points.map(|points| points.into_pyarray(py)))?;
+        Ok((dict, failed))
     }
 
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -162,21 +237,18 @@ impl Network {
         clip: Option<(f64, f64)>,
         samples: u32,
         seed: u64,
-        first: usize,
+        run: Run,
         progress: Py<PyAny>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let job = crate::tightness::Job {
-            network: self,
-            eps,
-            mask: crate::tightness::mask(mask)?,
-            clip,
-            samples,
-            seed,
-            first,
-        };
-        let x = x.as_array();
-        let records = py.detach(|| job.run(x, &y, &progress))?;
-        crate::tightness::into_dict(py, &records)
+    ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
+        let (mask, eps, x) = (named("mask", mask)?, radius(eps)?, x.as_array());
+        check(self.graph.output_len(), x.nrows(), &y)?;
+        let (records, failed) = py.detach(|| {
+            let sampling = Sampling { points: samples, seed };
+            let question = Measure::new((&self.graph, &self.plan), mask, (eps, clip), false, sampling);
+            let question = question.map_err(|e| Kind::Model.error(e))?;
+            ask(&question, &self.header, (x, Some(&y[..])), &run, &progress, &Raised::default())
+        })?;
+        Ok((crate::tightness::into_dict(py, &records)?, failed))
     }
 
     /// `(name, operator, shape, norm, constant)` of every node, the total, and the node that has none.

@@ -1,21 +1,21 @@
 //! Randomized smoothing of networks and of any function from arrays to logits.
 
-use std::borrow::Cow;
 use std::ops::Range;
-use std::time::Instant;
 
-use ndarray::{Array2, Axis, s};
+use ndarray::{Array2, s};
 use numpy::{IntoPyArray, PyReadonlyArray2};
 use pyo3::prelude::*;
-use tightrope::report::SmoothRecord;
+use serde_json::{Map, Value, json};
+use tightrope::runs::Smooth;
 use tightrope::smoothing::certifier::{Certifier, Options, Place};
 use tightrope::smoothing::procedure::{SampleError, Stopping, Threat};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 use tightrope::smoothing::radius::Lipschitz;
 use tightrope::smoothing::sampler::NoisyInputs;
 
-use crate::error::{Kind, goes_on, unless_interrupted};
+use crate::error::Kind;
 use crate::network::{Network, named};
+use crate::run::{Raised, Run, ask, check};
 
 /// Who answers.
 #[derive(FromPyObject)]
@@ -42,12 +42,32 @@ pub(crate) struct Asked {
     lipschitz: Option<f64>,
     aware: bool,
     seed: u64,
-    first: u64,
     /// Most noisy inputs that a function is given at once.
     batch: usize,
 }
 
 impl Asked {
+    /// The options in the first line of a run file.
+    fn options(&self) -> Map<String, Value> {
+        let lipschitz = self.lipschitz.map_or_else(|| json!("auto"), |constant| json!(constant));
+        let options = json!({
+            "command": "smooth",
+            "noise": self.noise,
+            "sigma": self.sigma,
+            "n": self.n,
+            "n0": self.n0,
+            "alpha": self.alpha,
+            "map": self.map,
+            "lipschitz": self.aware.then_some(lipschitz),
+            "bound": self.bound,
+            "rule": self.rule,
+            "radius": self.radius,
+            "tolerance": self.tolerance,
+            "seed": self.seed,
+        });
+        options.as_object().cloned().unwrap_or_default()
+    }
+
     fn certifier(&self) -> PyResult<Certifier> {
         let refused =
             |what: &'static str| move |e: &dyn std::fmt::Display| Kind::Input.error(format!("{what}: {e}"));
@@ -97,36 +117,24 @@ impl Asked {
 }
 
 /// Certifies the rows of `x`; `call(array)` turns a function's noisy inputs into logits. Returns a
-/// JSON record for each input that is done; fewer than there are inputs after Ctrl-C.
+/// JSON record for each input that is done, and what ended the run before the last.
 #[pyfunction]
 pub(crate) fn smooth(
     py: Python,
     base: Base,
     x: PyReadonlyArray2<f32>,
-    y: Vec<i64>,
+    y: Option<Vec<usize>>,
     asked: Asked,
+    run: Run,
     progress: Py<PyAny>,
-) -> PyResult<Vec<String>> {
+) -> PyResult<(Vec<String>, Option<PyErr>)> {
     let mut certifier = asked.certifier()?;
     let x = x.as_array();
-    if y.len() != x.nrows() {
-        return Err(Kind::Input.error(format!(
-            "y: {} labels for {} inputs; give one for each",
-            y.len(),
-            x.nrows()
-        )));
-    }
-    if let Base::Network(network) = &base {
-        let classes = network.get().graph.output_len();
-        let outside = |label: &i64| usize::try_from(*label).is_ok_and(|label| label >= classes);
-        if let Some((i, label)) = y.iter().enumerate().find(|(_, label)| outside(label)) {
-            return Err(Kind::Input
-                .error(format!("y: label {i} is {label}; the network has the classes 0..{classes}")));
-        }
-    }
-    if let Some((entry, value)) = x.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        return Err(Kind::Input.error(format!("x: entry {entry} is {value}; inputs must be finite")));
-    }
+    let classes = match &base {
+        Base::Network(network) => network.get().graph.output_len(),
+        Base::Function(_) => usize::MAX,
+    };
+    y.as_ref().map_or(Ok(()), |y| check(classes, x.nrows(), y))?;
     if asked.aware {
         let Base::Network(network) = &base else {
             return Err(Kind::Input.error("lipschitz: found with a function; accepted: a loaded network"));
@@ -137,55 +145,38 @@ pub(crate) fn smooth(
             .detach(|| certifier.aware(&network.get().graph, constant))
             .map_err(|e| Kind::Input.error(format!("lipschitz: {e}")))?;
     }
-    py.detach(|| {
-        let network = match &base {
-            Base::Network(network) => Some(certifier.base(&network.get().graph)),
-            Base::Function(_) => None,
+    let (records, failed) = py.detach(|| {
+        let raised = Raised::default();
+        let classifier = |inputs: &NoisyInputs, range: Range<u32>| {
+            let Base::Function(call) = &base else { return Err(SampleError::from("no function")) };
+            ask_function(call, inputs, range, asked.batch).map_err(|error| {
+                *raised.borrow_mut() = Some(error);
+                SampleError::from("the classifier failed")
+            })
         };
-        let mut records: Vec<String> = Vec::new();
-        for (row, x) in x.axis_iter(Axis(0)).enumerate() {
-            if !goes_on(&progress, row)? {
-                break;
-            }
-            let begin = Instant::now();
-            let x = x.to_vec();
-            let z = network.as_ref().map_or(Cow::Borrowed(&x[..]), |network| network.input(&x));
-            // What Python raised, kept aside: it is not the library's error.
-            let mut raised: Option<PyErr> = None;
-            let outcome = certifier.certify(asked.first + row as u64, &z, |inputs, range| {
-                let answered = match (&base, &network) {
-                    (Base::Function(call), _) => ask(call, inputs, range, asked.batch),
-                    (_, Some(network)) => signals().map(|()| network.logits(inputs, range)),
-                    (_, None) => unreachable!("a network has a base"),
-                };
-                answered.map_err(|error| {
-                    raised = Some(error);
-                    SampleError::from("the classifier failed")
-                })
-            });
-            if let Some(error) = raised {
-                Python::attach(|py| unless_interrupted(py, &progress, Err(error)))?;
-                break;
-            }
-            let index = asked.first as usize + row;
-            let outcome = outcome.map_err(|e| Kind::Input.error(format!("input {index}: {e}")))?;
-            let label = usize::try_from(y[row]).unwrap_or(usize::MAX);
-            let record = SmoothRecord::new(index, label, outcome, begin.elapsed().as_secs_f64());
-            records.push(serde_json::to_string(&record).map_err(|e| Kind::Input.error(e))?);
-        }
-        goes_on(&progress, records.len())?;
-        Ok(records)
-    })
-}
-
-/// Ctrl-C, if there was one.
-#[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
-fn signals() -> PyResult<()> {
-    Python::attach(|py| py.check_signals())
+        let options = asked.options();
+        let question = match &base {
+            Base::Network(network) => Smooth::new(&certifier, &network.get().graph, options),
+            Base::Function(_) => Smooth::of(&certifier, &classifier, options),
+        };
+        let none = Map::new();
+        let made_from = match &base {
+            Base::Network(network) => &network.get().header,
+            Base::Function(_) => &none,
+        };
+        ask(&question, made_from, (x, y.as_deref()), &run, &progress, &raised)
+    })?;
+    let lines = records.iter().map(serde_json::to_string).collect::<Result<_, _>>();
+    Ok((lines.map_err(|e| Kind::Input.error(e))?, failed))
 }
 
 /// The answers of a function, at most `batch` at once.
-fn ask(call: &Py<PyAny>, inputs: &NoisyInputs, range: Range<u32>, batch: usize) -> PyResult<Array2<f32>> {
+fn ask_function(
+    call: &Py<PyAny>,
+    inputs: &NoisyInputs,
+    range: Range<u32>,
+    batch: usize,
+) -> PyResult<Array2<f32>> {
     let mut logits: Option<Array2<f32>> = None;
     let mut done = 0;
     while done < range.len() {

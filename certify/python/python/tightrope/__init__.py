@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from . import _tightrope, confidence, errors
 from ._network import Network, Node, load
-from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport
+from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, concat
 from ._smooth import smooth
 from ._tightrope import __version__
 from .errors import ClassifierError, InputError, Interrupted, ModelError, TightropeError
@@ -38,6 +38,7 @@ __all__ = [
     "TightnessReport",
     "TightropeError",
     "__version__",
+    "concat",
     "confidence",
     "errors",
     "load",

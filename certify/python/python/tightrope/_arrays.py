@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, TypeVar, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import TqdmWarning
 
-from .errors import ClassifierError, InputError, TightropeError
+from .errors import ClassifierError, InputError, Interrupted, TightropeError
 
 with warnings.catch_warnings():
     # A notebook without ipywidgets gets a bar of text.
@@ -27,8 +27,22 @@ _process: int | None = None
 PATIENCE = 2.0
 
 
-def rows(x: ArrayLike, shape: Sequence[int] | None = None) -> NDArray[np.float32]:
-    """Inputs as one row each. Nothing is copied if ``x`` is a C-contiguous float32 array.
+def factor(x: ArrayLike, scale: float | None) -> float:
+    """By what stored numbers are multiplied, by the rule of the command line: 8-bit pixels by 1/255, floats
+    by 1; other integers only by a stated scale."""
+    kind = np.asarray(x).dtype
+    if scale is not None:
+        number = real("scale", scale)
+        if not 0 < number < np.inf:
+            raise InputError(f"scale: found {number}; accepted: a finite factor above 0")
+        return number
+    if np.issubdtype(kind, np.integer) and kind != np.uint8:
+        raise InputError(f"x: found an array of {kind} and no scale; accepted: uint8 or floats, or scale=...")
+    return 1 / 255 if kind == np.uint8 else 1.0
+
+
+def rows(x: ArrayLike, shape: Sequence[int] | None = None, scale: float | None = None) -> NDArray[np.float32]:
+    """Inputs as one row each, scaled. Nothing is copied if ``x`` is a C-contiguous float32 array.
 
     ``x`` is a batch of inputs of ``shape`` (with or without its leading axis of 1, or flat), or a
     single input.
@@ -45,6 +59,12 @@ def rows(x: ArrayLike, shape: Sequence[int] | None = None) -> NDArray[np.float32
         raise InputError(f"x: found an array of {array.dtype}; accepted: numbers")
     if np.issubdtype(array.dtype, np.complexfloating):
         raise InputError(f"x: found an array of {array.dtype}; accepted: real numbers")
+    by = factor(array, scale)
+    if scale is None and array.dtype == np.uint8:
+        # The nearest number to the quotient, as the command line has it.
+        array = array.astype(np.float32) / np.float32(255)
+    elif by != 1.0:
+        array = array.astype(np.float64) * by
     array = np.ascontiguousarray(array, dtype=np.float32)
     if shape is None:
         if array.ndim < 2:
@@ -103,12 +123,29 @@ def _two(name: str, value: Any, form: str) -> tuple[Any, Any]:
     return first, second
 
 
-def clipping(clip: Any) -> tuple[float, float] | None:
-    """The range of the data, if there is one."""
+def clipping(clip: Any, x: ArrayLike, scale: float | None) -> tuple[float, float] | None:
+    """The range of the data, if there is one; ``"auto"`` is that of 8-bit pixels, and none for others."""
+    if isinstance(clip, str) and clip == "auto":
+        most = 1.0 if scale is None else float(np.float32(255 * factor(x, scale)))
+        return (0.0, most) if np.asarray(x).dtype == np.uint8 else None
     if clip is None:
         return None
     low, high = _two("clip", clip, "(low, high)")
     return real("clip", low), real("clip", high)
+
+
+#: A norm of perturbations, by name or as numpy has it.
+Norm = Union[Literal["linf", "l2", "l1"], float]
+
+
+def norm_name(norm: Any) -> str:
+    """The name of a norm."""
+    if isinstance(norm, str):
+        return norm
+    for number, name in ((np.inf, "linf"), (2, "l2"), (1, "l1")):
+        if norm == number:
+            return name
+    raise InputError(f"norm: found {norm!r}; accepted: linf, l2, l1, or np.inf, 2, 1")
 
 
 def budget(attack: Any) -> tuple[int, int] | None:
@@ -119,6 +156,38 @@ def budget(attack: Any) -> tuple[int, int] | None:
     return whole("attack", steps, 1, 100_000), whole("attack", restarts, 1, 100_000)
 
 
+class Run:
+    """Where records go and which inputs are asked, read by the compiled part."""
+
+    def __init__(
+        self, x: ArrayLike, scale: float | None, first: Any = 0, out: Any = None, resume: bool = False, shard: Any = None
+    ) -> None:
+        if resume and out is None:
+            raise InputError("resume: found without out; accepted: with the run file as out")
+        if shard is not None:
+            part, parts = _two("shard", shard, "(part, parts)")
+            parts = whole("shard", parts, 1, 2**31)
+            shard = whole("shard", part, 0, parts - 1), parts
+        self.out = None if out is None else os.fspath(out)
+        self.resume, self.shard = bool(resume), shard
+        self.first, self.scale = whole("first", first, 0, 2**62), factor(x, scale)
+
+
+Result = TypeVar("Result", bound=Sized)
+
+
+def finish(result: Result, failed: BaseException | None) -> Result:
+    """The results of a call; if something ended it before the last input, that, with the results so far."""
+    if failed is None:
+        return result
+    if isinstance(failed, KeyboardInterrupt):
+        raise Interrupted(result) from failed
+    failed.results = result  # type: ignore[attr-defined]
+    if hasattr(failed, "add_note"):
+        failed.add_note(f"the results of {len(result)} finished inputs are in .results of this exception")
+    raise failed
+
+
 class Progress:
     """Called with the number of inputs that are done; shows a bar on stderr or in the notebook."""
 
@@ -126,8 +195,6 @@ class Progress:
         self.total, self.what, self.show = total, what, show
         self.begin = time.monotonic()
         self.bar: Any = None
-        #: Set after Ctrl-C.
-        self.interrupted = False
 
     def __call__(self, done: int) -> None:
         late = time.monotonic() - self.begin > PATIENCE

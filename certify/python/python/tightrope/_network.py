@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress, budget, clipping, labels, real, rows, whole
+from ._arrays import Norm, Progress, Run, budget, clipping, factor, finish, labels, norm_name, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
-from .errors import Interrupted
 
 __all__ = ["Network", "Node", "load"]
 
@@ -52,24 +51,35 @@ def load(
     """
     shape = None if input_shape is None else [int(n) for n in input_shape]
     constants = [[float(v) for v in np.atleast_1d(np.asarray(c, dtype=np.float64))] for c in (mean, std)]
-    return Network(_tightrope.Network(os.fspath(path), shape, *constants), os.fspath(path))
+    name = os.fspath(path)
+    return Network(_tightrope.Network(name, shape, *constants), name, (name, shape, *constants))
+
+
+def _again(path: str, shape: list[int] | None, mean: list[float], std: list[float]) -> Network:
+    """A network that was sent to another process."""
+    return load(path, input_shape=shape, mean=mean, std=std)
 
 
 class Network:
     """A loaded network. Made by :func:`load`.
 
     Inputs ``x`` are arrays ``(n, *input_shape)``, or flat ``(n, entries)``, or a single input; a
-    C-contiguous float32 array is used without a copy. Numbers are taken as they are: 8-bit pixels are not
-    scaled to [0, 1]. All methods compute on all cores (as many as
+    C-contiguous float32 array is used without a copy. As on the command line, ``uint8`` pixels are scaled
+    to [0, 1] and floats are taken as they are; other integers need a ``scale``. All methods compute on all cores (as many as
     the environment variable ``RAYON_NUM_THREADS`` says) without holding the interpreter's lock, and
     no result depends on how many. Ctrl-C raises :class:`tightrope.Interrupted`, a
     ``KeyboardInterrupt`` that carries the results of the inputs that are done. ``progress`` shows a
     bar: always, never, or by default for calls of more than a few seconds.
     """
 
-    def __init__(self, network: _tightrope.Network, path: str) -> None:
+    def __init__(self, network: _tightrope.Network, path: str, made_from: tuple[Any, ...]) -> None:
         self._network = network
         self.path = path
+        self._made_from = made_from
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The other process reads the file, which must be there too.
+        return _again, self._made_from
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -110,8 +120,9 @@ class Network:
         eps: float,
         *,
         method: str = "ibp",
-        norm: str = "linf",
-        clip: tuple[float, float] | None = None,
+        norm: Norm = "linf",
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
         progress: bool | None = None,
     ) -> Bounds:
         """Sound bounds on the outputs over all perturbations of size ``eps``.
@@ -125,21 +136,22 @@ class Network:
         method
             ``ibp``, ``crown-ibp``, ``crown`` or ``alpha-crown``.
         norm
-            ``linf``, ``l2`` or ``l1``.
+            ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
-            Range of the data, which perturbed inputs do not leave.
+            Range of the data, which perturbed inputs do not leave; by default that of 8-bit pixels for
+            ``uint8`` arrays, and none for others.
+        scale
+            Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape)
+        array = rows(x, self.input_shape, scale)
+        reach = clipping(clip, x, scale)
         with Progress(len(array), "bounds", progress) as bar:
-            (lower, upper), done = self._network.bounds(
-                array, real("eps", eps), method, norm, clipping(clip), bar
+            (lower, upper), failed = self._network.bounds(
+                array, real("eps", eps), method, norm_name(norm), reach, Run(x, scale), bar
             )
-        result = Bounds(lower[:done], upper[:done])
-        if bar.interrupted:
-            raise Interrupted(result)
-        return result
+        return finish(Bounds(lower, upper), failed)
 
     def certify(
         self,
@@ -148,11 +160,15 @@ class Network:
         eps: float,
         *,
         method: str = "ibp",
-        norm: str = "linf",
-        clip: tuple[float, float] | None = None,
+        norm: Norm = "linf",
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
         attack: tuple[int, int] | None = None,
         seed: int = 0,
         first: int = 0,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        shard: tuple[int, int] | None = None,
         progress: bool | None = None,
     ) -> Certification:
         """Certifies that no perturbation of size ``eps`` changes the decision, or refutes it.
@@ -167,9 +183,12 @@ class Network:
             How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``best`` (the
             first of these that certifies), or ``none`` for an attack alone.
         norm
-            ``linf``, ``l2`` or ``l1``.
+            ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
-            Range of the data, which perturbed inputs do not leave: ``(0, 1)`` for pixels.
+            Range of the data, which perturbed inputs do not leave: ``(0, 1)`` for pixels, which is the
+            default for ``uint8`` arrays; none for others.
+        scale
+            Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
         attack
             ``(steps, restarts)`` of projected gradient descent on the margin, to falsify what is not
             robust.
@@ -177,32 +196,40 @@ class Network:
             Of the attack's starting points.
         first
             Position of the first input in its data set, which the random streams depend on.
+        out, resume
+            A run file that takes every record as it comes, and whether to continue it. Inputs that it
+            holds are not computed again; what the attack found for them is in no record, and ``points``
+            has the inputs themselves.
+        shard
+            ``(i, n)``: only every ``n``-th input from the ``i``-th on, for ``tightrope merge``.
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape)
+        array = rows(x, self.input_shape, scale)
+        reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
+        run = Run(x, scale, first, out, resume, shard)
         with Progress(len(array), "certify", progress) as bar:
-            found = self._network.certify(
+            found, failed = self._network.certify(
                 array,
                 y_list,
                 real("eps", eps),
                 method,
-                norm,
-                clipping(clip),
+                norm_name(norm),
+                reach,
                 budget(attack),
                 whole("seed", seed, 0, 2**64 - 1),
-                whole("first", first, 0, 2**62),
+                run,
                 bar,
             )
         done = len(found["predicted"])
         margin_lower, points = found["margin_lower"], found["points"]
         least = margin_lower.min(axis=1) if method != "none" and done else np.full(done, np.nan)
         if points is not None:
-            points = points[:done].reshape((done, *_batched(self.input_shape)))
+            points = points[found["index"] - first].reshape((done, *_batched(self.input_shape)))
         result = Certification(
-            index=np.arange(first, first + done),
-            label=np.array(y_list[:done], dtype=np.int64),
+            index=found["index"],
+            label=found["label"],
             predicted=found["predicted"],
             certified=found["certified"],
             status=np.array(found["status"], dtype=np.str_),
@@ -214,10 +241,10 @@ class Network:
             points=points,
             eps=float(eps),
             method=method,
+            clip=reach,
+            scale=factor(x, scale),
         )
-        if bar.interrupted:
-            raise Interrupted(result)
-        return result
+        return finish(result, failed)
 
     def tightness(
         self,
@@ -226,10 +253,14 @@ class Network:
         eps: float,
         *,
         mask: str = "local",
-        clip: tuple[float, float] | None = None,
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
         samples: int = 8,
         seed: int = 0,
         first: int = 0,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        shard: tuple[int, int] | None = None,
         progress: bool | None = None,
     ) -> TightnessReport:
         """How tight interval bounds are, and why. A diagnostic, not a bound.
@@ -244,40 +275,41 @@ class Network:
             Which linear network stands in: the one at the input (``local``), at the centre of the
             intervals (``center``), without activations (``identity``), or with those that intervals
             decide (``stable``).
-        clip
-            Range of the data.
+        clip, scale
+            Range of the data and factor of stored numbers, as for :meth:`certify`.
         samples, seed
             Points of each box at which units are looked at, and the seed that they depend on.
         first
             Position of the first input in its data set.
+        out, resume, shard
+            As for :meth:`certify`.
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape)
+        array = rows(x, self.input_shape, scale)
+        reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
+        run = Run(x, scale, first, out, resume, shard)
         with Progress(len(array), "tightness", progress) as bar:
-            found: dict[str, Any] = self._network.tightness(
+            found, failed = self._network.tightness(
                 array,
                 y_list,
                 real("eps", eps),
                 mask,
-                clipping(clip),
+                reach,
                 whole("samples", samples, 0, 2**32 - 1),
                 whole("seed", seed, 0, 2**64 - 1),
-                whole("first", first, 0, 2**62),
+                run,
                 bar,
             )
-        done = len(found["predicted"])
         result = TightnessReport(
-            index=np.arange(first, first + done),
-            label=np.array(y_list[:done], dtype=np.int64),
             eps=float(eps),
             mask=mask,
+            clip=reach,
+            scale=factor(x, scale),
             **found,
         )
-        if bar.interrupted:
-            raise Interrupted(result)
-        return result
+        return finish(result, failed)
 
     def lipschitz(self) -> LipschitzReport:
         """Certified Lipschitz constants (l2 to l2), node by node and in total."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Bounds", "Certification", "LipschitzReport", "Smoothing", "TightnessReport"]
+from .errors import InputError
+
+__all__ = ["Bounds", "Certification", "LipschitzReport", "Smoothing", "TightnessReport", "concat"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,6 +46,40 @@ def _axes(ax: Any) -> Any:
     return ax
 
 
+Table = TypeVar("Table", bound="_Table")
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    return bool(one == other) if type(one) is type(other) else False
+
+
+def concat(results: Sequence[Table]) -> Table:
+    """Results of several calls as one: of the same kind, made with the same options.
+
+    Parameters
+    ----------
+    results
+        In the order that the inputs shall have.
+    """
+    if not results or any(type(r) is not type(results[0]) for r in results):
+        raise InputError(f"found {[type(r).__name__ for r in results]}; accepted: results of one kind, at least one")
+    first = results[0]
+    for f in fields(first):  # type: ignore[arg-type]
+        values = [getattr(r, f.name) for r in results]
+        if not isinstance(values[0], (np.ndarray, list)) and any(not _same(values[0], v) for v in values):
+            raise InputError(f"{f.name}: found {values}; accepted: results made with the same options")
+    columns = {}
+    for f in fields(first):  # type: ignore[arg-type]
+        values = [getattr(r, f.name) for r in results]
+        if isinstance(values[0], np.ndarray):
+            columns[f.name] = np.concatenate(values)
+        elif isinstance(values[0], list):
+            columns[f.name] = list(chain(*values))
+    return replace(first, **columns)  # type: ignore[type-var]
+
+
 class _Table:
     """Columns of equal length."""
 
@@ -60,6 +98,31 @@ class _Table:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.summary()})"
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, seconds aside."""
+        if type(self) is not type(other):
+            return NotImplemented
+        names = [f.name for f in fields(self) if f.name not in ("seconds", "records")]  # type: ignore[arg-type]
+        return all(_same(getattr(self, name), getattr(other, name)) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self: Table, which: slice | NDArray[Any]) -> Table:
+        """The results of some inputs: a slice, a mask or positions."""
+        if not isinstance(which, slice):
+            positions = np.asarray(which)
+            if positions.ndim != 1 or positions.dtype.kind not in "biu":
+                raise InputError(f"found {which!r}; accepted: a slice, a mask, or an array of positions")
+            which = np.flatnonzero(positions) if positions.dtype.kind == "b" else positions
+        changed: dict[str, Any] = {}
+        for f in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                changed[f.name] = value[which]
+            elif isinstance(value, list):
+                changed[f.name] = value[which] if isinstance(which, slice) else [value[i] for i in which]
+        return replace(self, **changed)  # type: ignore[type-var]
+
     def _repr_html_(self) -> str:
         columns = self._columns()
         lines = [[column[i] for column in columns.values()] for i in range(min(len(self), SHOWN))]
@@ -74,7 +137,7 @@ class _Table:
         return pandas.DataFrame(self._columns())
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Bounds(_Table):
     """Sound bounds on the outputs of a network.
 
@@ -109,7 +172,7 @@ class Bounds(_Table):
         return ax
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Certification(_Table):
     """What bounds and attacks say of every input; see :meth:`tightrope.Network.certify`.
 
@@ -136,6 +199,8 @@ class Certification(_Table):
         nothing without an attack.
     eps, method
         As asked for.
+    clip, scale
+        The range that perturbed inputs do not leave, and the factor of stored numbers.
     """
 
     index: Integers
@@ -151,6 +216,8 @@ class Certification(_Table):
     points: NDArray[np.float32] | None
     eps: float
     method: str
+    clip: tuple[float, float] | None
+    scale: float
 
     @property
     def clean_accuracy(self) -> float:
@@ -171,7 +238,8 @@ class Certification(_Table):
         """One line that says what was found."""
         if not len(self):
             return "no inputs"
-        text = f"{len(self)} inputs, eps {self.eps:g}, clean {self.clean_accuracy:.1%}"
+        within = "" if self.clip is None else f" within [{self.clip[0]:g}, {self.clip[1]:g}]"
+        text = f"{len(self)} inputs, eps {self.eps:g}{within}, clean {self.clean_accuracy:.1%}"
         if self.points is not None:
             text += f", attacked {self.attacked_accuracy:.1%}"
         return text + (f", certified {self.certified_accuracy:.1%} by {self.method}" if self.method != "none" else "")
@@ -189,7 +257,7 @@ class Certification(_Table):
         return ax
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Smoothing(_Table):
     """Certified radii of a smoothed classifier; see :meth:`tightrope.Network.smooth`.
 
@@ -238,11 +306,10 @@ class Smoothing(_Table):
         def column(of: Any, kind: Any) -> Any:
             return np.array([of(r) for r in records], dtype=kind)
 
-        # A label that is none is written as the greatest integer there is.
         return cls(
             index=column(lambda r: r["index"], np.int64),
-            label=column(lambda r: r["label"] if r["label"] < 2**63 else -1, np.int64),
-            predicted=column(lambda r: r["predicted"], np.int64),
+            label=column(lambda r: -1 if r["label"] is None else r["label"], np.int64),
+            predicted=column(lambda r: -1 if r["predicted"] is None else r["predicted"], np.int64),
             radius=column(lambda r: r["radius"], np.float64),
             correct=column(lambda r: r["correct"] == 1, np.bool_),
             samples=column(lambda r: r["samples"], np.int64),
@@ -304,7 +371,7 @@ class Smoothing(_Table):
         return ax
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TightnessReport(_Table):
     """Why intervals can or cannot certify; see :meth:`tightrope.Network.tightness`.
 
@@ -332,6 +399,8 @@ class TightnessReport(_Table):
         ``(n, classes)`` ratios, NaN at the label.
     eps, mask
         As asked for.
+    clip, scale
+        The range to which boxes are cut, and the factor of stored numbers.
     """
 
     index: Integers
@@ -353,6 +422,8 @@ class TightnessReport(_Table):
     per_margin: Floats
     eps: float
     mask: str
+    clip: tuple[float, float] | None
+    scale: float
 
     def summary(self) -> str:
         """One line that says what was found."""
@@ -372,7 +443,7 @@ class TightnessReport(_Table):
         return ax
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LipschitzReport(_Table):
     """Upper bounds on Lipschitz constants, l2 to l2, that hold under floating point.
 

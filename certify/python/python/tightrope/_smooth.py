@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope
-from ._arrays import Progress, labels, logits, real, rows, whole
+from ._arrays import Progress, Run, finish, labels, logits, real, rows, whole
 from ._network import Network
 from ._results import Smoothing
-from .errors import Interrupted
 
 __all__ = ["smooth"]
 
@@ -39,9 +39,13 @@ def smooth(
     radius: float | None = None,
     tolerance: float | None = None,
     noise: str = "gaussian",
+    scale: float | None = None,
     lipschitz: float | Literal["auto"] | None = None,
     seed: int = 0,
     first: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    shard: tuple[int, int] | None = None,
     batch_size: int = 1024,
     progress: bool | None = None,
 ) -> Smoothing:
@@ -81,10 +85,15 @@ def smooth(
         ``uniform`` or ``laplace``. Gaussian noise is drawn behind a dense first layer of a
         :class:`Network` to at most half as many entries, where it is the same at less cost;
         ``gaussian-input`` draws it on the input of every network, from the streams that functions get.
+    scale
+        Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
     lipschitz
         For a :class:`Network` only; see :meth:`Network.smooth`.
     seed, first
         Seed, and position of the first input in its data set: what is drawn depends on them alone.
+    out, resume, shard
+        As for :meth:`Network.certify`. The file does not tell which function was asked: to continue it with
+        another is the caller's mistake.
     batch_size
         Most noisy inputs that ``f`` is given at once; does not influence the result.
     progress
@@ -94,16 +103,19 @@ def smooth(
     ------
     Interrupted
         On Ctrl-C, with the results of the inputs that are done.
+    Exception
+        Whatever ``f`` raises, with the results of the inputs that are done as its ``results``.
     ClassifierError
         If ``f`` does not answer with one row of logits for each input.
     """
     if isinstance(f, Network):
         base: Any = f._network
-        array = rows(x, f.input_shape)
+        array = rows(x, f.input_shape, scale)
     else:
-        array = rows(x)
+        array = rows(x, None, scale)
         base = logits(f, np.shape(x)[1:])
-    y_list = [-1] * len(array) if y is None else labels(y, len(array))
+    y_list = None if y is None else labels(y, len(array))
+    run = Run(x, scale, first, out, resume, shard)
     asked = _Asked(
         noise=noise,
         sigma=real("sigma", sigma),
@@ -118,12 +130,8 @@ def smooth(
         lipschitz=None if lipschitz in (None, "auto") else real("lipschitz", lipschitz),
         aware=lipschitz is not None,
         seed=whole("seed", seed, 0, 2**64 - 1),
-        first=whole("first", first, 0, 2**62),
         batch=whole("batch_size", batch_size, 1, 2**32 - 1),
     )
     with Progress(len(array), "smooth", progress) as bar:
-        lines = _tightrope.smooth(base, array, y_list, asked, bar)
-    result = Smoothing._of(lines)
-    if bar.interrupted:
-        raise Interrupted(result)
-    return result
+        lines, failed = _tightrope.smooth(base, array, y_list, asked, run, bar)
+    return finish(Smoothing._of(lines), failed)

@@ -20,21 +20,21 @@ class Network:
     def nodes(self) -> list[tuple[str, str, str, list[int]]]: ...
     def evaluate(self, x: _Rows) -> _Rows: ...
     def bounds(
-        self, x: _Rows, eps: float, method: str, norm_name: str, clip: _Clip, progress: _Progress
-    ) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], int]: ...
+        self, x: _Rows, eps: float, method: str, norm: str, clip: _Clip, run: Any, progress: _Progress
+    ) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], BaseException | None]: ...
     def certify(
         self,
         x: _Rows,
         y: list[int],
         eps: float,
         method: str,
-        norm_name: str,
+        norm: str,
         clip: _Clip,
         attack: tuple[int, int] | None,
         seed: int,
-        first: int,
+        run: Any,
         progress: _Progress,
-    ) -> dict[str, Any]: ...
+    ) -> tuple[dict[str, Any], BaseException | None]: ...
     def tightness(
         self,
         x: _Rows,
@@ -44,16 +44,16 @@ class Network:
         clip: _Clip,
         samples: int,
         seed: int,
-        first: int,
+        run: Any,
         progress: _Progress,
-    ) -> dict[str, Any]: ...
+    ) -> tuple[dict[str, Any], BaseException | None]: ...
     def lipschitz(
         self,
     ) -> tuple[list[tuple[str, str, list[int], float | None, float | None]], float | None, str | None]: ...
 
 def smooth(
-    base: Network | Callable[[_Rows], _Rows], x: _Rows, y: list[int], asked: Any, progress: _Progress
-) -> list[str]: ...
+    base: Network | Callable[[_Rows], _Rows], x: _Rows, y: list[int] | None, asked: Any, run: Any, progress: _Progress
+) -> tuple[list[str], BaseException | None]: ...
 def bound_counts(
     name: str, successes: NDArray[np.int64], trials: NDArray[np.int64], alpha: float, upper: bool
 ) -> NDArray[np.float64]: ...

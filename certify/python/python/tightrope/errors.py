@@ -36,3 +36,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, results: Any) -> None:
         super().__init__(f"interrupted after {len(results)} inputs; see .results")
         self.results = results
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.results,)

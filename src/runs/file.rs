@@ -1,7 +1,7 @@
 //! Run files: a first line that says what was run, then one line per finished
 //! result, written through as it comes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::provenance::differences;
 use crate::data::MAX_BYTES;
 
 /// First bytes of a gzip stream.
@@ -23,6 +24,14 @@ pub enum RunError {
     /// There is a file already.
     #[error("{}: exists already; continue it with --resume, or give another name", .0.display())]
     Exists(PathBuf),
+    /// Another process writes to the file.
+    #[error("{}: {holder} writes to it; wait for that run to end, or give another name", file.display())]
+    Locked {
+        /// The run file.
+        file: PathBuf,
+        /// Who.
+        holder: String,
+    },
     /// The file cannot be opened, read or written. What was written before is kept.
     #[error("{}: {cause}", file.display())]
     Io {
@@ -56,10 +65,20 @@ pub enum RunError {
     },
 }
 
-/// A run file open for appending.
+/// A run file open for appending, which no other process can open as well.
+#[derive(Debug)]
 pub struct RunFile {
     path: PathBuf,
     file: File,
+    /// Says who holds the lock, for whoever is refused.
+    holder: Option<PathBuf>,
+}
+
+impl Drop for RunFile {
+    fn drop(&mut self) {
+        // It only informs; the lock itself ends with the process, however that ends.
+        self.holder.take().map(fs::remove_file);
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,7 +104,7 @@ impl RunFile {
         if path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir()) {
             // A pipe or a device can be written, not continued.
             let file = options.write(true).open(path).map_err(io)?;
-            let mut run = Self { path: path.to_owned(), file };
+            let mut run = Self { path: path.to_owned(), file, holder: None };
             run.append(&FirstLine { run: header.clone() })?;
             return Ok((run, Vec::new()));
         }
@@ -99,13 +118,14 @@ impl RunFile {
             io::ErrorKind::AlreadyExists => RunError::Exists(path.to_owned()),
             _ => io(cause),
         })?;
+        let holder = Some(lock(path, &file)?);
         let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io)?;
+        let read = file.read_to_string(&mut text);
+        let mut run = Self { path: path.to_owned(), file, holder };
+        read.map_err(io)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(io)?;
-        file.seek(SeekFrom::End(0)).map_err(io)?;
-        let mut run = Self { path: path.to_owned(), file };
         if whole == 0 {
+            run.cut(0)?;
             run.append(&FirstLine { run: header.clone() })?;
             return Ok((run, Vec::new()));
         }
@@ -116,7 +136,16 @@ impl RunFile {
             let differences = differences.into_iter().map(say).collect();
             return Err(RunError::OtherOptions { file: path.to_owned(), differences });
         }
-        Ok((run, found.records()?))
+        let records = found.records()?;
+        // Nothing of a file is touched before it is known to be this run.
+        run.cut(whole as u64)?;
+        Ok((run, records))
+    }
+
+    /// Removes what follows the first `whole` bytes.
+    fn cut(&mut self, whole: u64) -> Result<(), RunError> {
+        let cut = self.file.set_len(whole).and_then(|()| self.file.seek(SeekFrom::End(0)));
+        cut.map(|_| ()).map_err(|e| self.io(e))
     }
 
     /// Appends one record as a line, handed to the operating system at once.
@@ -143,6 +172,29 @@ impl RunFile {
     }
 }
 
+/// Takes the lock of a run file, and says beside it who did.
+fn lock(path: &Path, file: &File) -> Result<PathBuf, RunError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let holder = PathBuf::from(name);
+    match file.try_lock() {
+        Ok(()) => {}
+        // Some file systems of clusters have no locks; that must not keep anybody from working there.
+        Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&holder).unwrap_or_else(|_| "another process".into());
+            return Err(RunError::Locked { file: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(cause)) => return Err(RunError::Io { file: path.to_owned(), cause }),
+    }
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.or_else(|| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok());
+    let host = host.map_or(String::new(), |host| format!(" on {}", host.trim()));
+    // The lock holds without it.
+    let _ = fs::write(&holder, format!("process {}{host}", std::process::id()));
+    Ok(holder)
+}
+
 /// A run file as it was written, for reading only.
 #[derive(Clone, Debug)]
 pub struct RunLines {
@@ -165,7 +217,7 @@ impl RunLines {
         Self::parse(path, &read_text(path)?)
     }
 
-    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, RunError> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, RunError> {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut lines = text[..whole].lines();
         let first: FirstLine = serde_json::from_str(lines.next().unwrap_or_default()).map_err(|cause| {
@@ -197,7 +249,7 @@ impl RunLines {
 }
 
 /// The text of a file, plain or packed with gzip.
-pub(super) fn read_text(path: &Path) -> Result<String, RunError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, RunError> {
     let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
     let all = |reader: &mut dyn Read| {
         let mut bytes = Vec::new();
@@ -212,21 +264,6 @@ pub(super) fn read_text(path: &Path) -> Result<String, RunError> {
         String::from_utf8(bytes).map_err(|_| invalid("is not text; accepted: UTF-8, plain or gzipped"))
     };
     text().map_err(|cause| RunError::Io { file: path.to_owned(), cause })
-}
-
-/// The keys in which two objects differ, with the value of each.
-pub(super) fn differences(found: &Value, wanted: &Value) -> Vec<(String, String, String)> {
-    let empty = serde_json::Map::new();
-    let object = |v: &'_ Value| v.as_object().cloned().unwrap_or_else(|| empty.clone());
-    let (found, wanted) = (object(found), object(wanted));
-    let mut keys: Vec<_> = found.keys().chain(wanted.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
-    keys.into_iter()
-        .filter(|key| found.get(*key) != wanted.get(*key))
-        .map(|key| (key.clone(), show(found.get(key)), show(wanted.get(key))))
-        .collect()
 }
 
 #[cfg(test)]
@@ -256,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn other_options_and_existing_files_are_refused() {
+    fn other_options_existing_files_and_second_writers_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run.jsonl");
         let open = |header: Value, resume| RunFile::open::<Value>(&path, &header, resume).map(|_| ());
@@ -264,6 +301,12 @@ mod tests {
         assert!(matches!(open(json!({"eps": [0.1]}), false), Err(RunError::Exists(_))));
         let error = open(json!({"eps": [0.2]}), true).expect_err("other options").to_string();
         assert!(error.contains("eps was [0.1], now [0.2]"), "{error}");
+        let (held, _) = RunFile::open::<Value>(&path, &json!({"eps": [0.1]}), true).expect("continues");
+        let error = open(json!({"eps": [0.1]}), true).expect_err("two writers").to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(held);
+        open(json!({"eps": [0.1]}), true).expect("continues again");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "no lock stays");
         std::fs::write(&path, "not json\n").expect("room");
         assert!(matches!(open(json!({}), true), Err(RunError::Line { line: 1, .. })));
     }

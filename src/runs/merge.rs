@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::run::{RunError, RunLines, differences};
+use super::file::{RunError, RunLines};
+use super::provenance::differences;
+use super::{Key, Part, Selection};
 
 /// Options in which the parts of one run may differ.
 const PARTS: [&str; 2] = ["indices", "shard"];
@@ -24,7 +25,7 @@ pub enum MergeError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// The first line does not say which inputs were asked for.
-    #[error("{}: the first line does not tell the inputs ({cause}); accepted: a run of certify or smooth", file.display())]
+    #[error("{}: the first line does not tell the inputs ({cause}); accepted: a run file", file.display())]
     Header {
         /// The run file.
         file: PathBuf,
@@ -46,12 +47,12 @@ pub enum MergeError {
     },
     /// Two records of one input say different things.
     #[error(
-        "index {index}: {} and {} contradict each other in {}",
+        "{key}: {} and {} contradict each other in {}",
         first.display(), second.display(), fields.join(", ")
     )]
     Contradiction {
-        /// The input.
-        index: usize,
+        /// What they are records of.
+        key: Key,
         /// Where the first record is.
         first: PathBuf,
         /// Where the second record is.
@@ -83,61 +84,23 @@ pub enum MergeError {
 pub struct MergedRun {
     /// The options of the whole run, of which the files hold parts.
     pub header: Value,
-    /// The records as the files have them, sorted by index (then eps).
+    /// The records as the files have them, in the order of an undisturbed run.
     pub records: Vec<String>,
     /// The inputs of the whole run that lack a record.
     pub missing: Vec<usize>,
-}
-
-/// More inputs than any data set has.
-const MOST: usize = 1 << 30;
-
-/// Which inputs a run was asked for.
-#[derive(Deserialize)]
-pub(super) struct Inputs {
-    indices: (usize, usize),
-    shard: Option<(usize, usize)>,
-    skip: Option<usize>,
-    #[serde(default)]
-    eps: Vec<Value>,
-}
-
-/// What every record has.
-#[derive(Deserialize)]
-struct Key {
-    index: usize,
-    eps: Option<f64>,
-}
-
-impl Inputs {
-    fn skip(&self) -> usize {
-        self.skip.unwrap_or(1).max(1)
-    }
-
-    fn contains(&self, index: usize) -> bool {
-        let (from, to) = self.indices;
-        let (part, parts) = self.shard.unwrap_or((0, 1));
-        (from..to).contains(&index)
-            && (index - from).is_multiple_of(self.skip())
-            && (index - from) / self.skip() % parts.max(1) == part
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
-        (self.indices.0..self.indices.1).step_by(self.skip()).filter(|&index| self.contains(index))
-    }
+    /// The shards that have inputs among the missing ones, of how many.
+    pub missing_shards: Option<(Vec<usize>, usize)>,
 }
 
 impl MergedRun {
-    /// Puts runs together whose options differ in `shard` and `indices` only. Equal records of an input
-    /// (seconds aside) are kept once. The options of the result are those of the run over all shards and
-    /// over the range from the least to the greatest index, of which it is a finished or unfinished run
-    /// file.
+    /// Puts runs together whose options differ in `shard` and `indices` only. Equal records (seconds
+    /// aside) are kept once. The options of the result are those of the run over all shards and over the
+    /// range from the least to the greatest index, of which it is a finished or unfinished run file.
     ///
     /// # Errors
     /// [`MergeError`] if the files are of different runs or contradict each other.
     pub fn new(runs: &[RunLines]) -> Result<Self, MergeError> {
         let first = runs.first().ok_or(MergeError::Nothing)?;
-        let mut header = first.header.clone();
         for run in &runs[1..] {
             let differences: Vec<String> = differences(&first.header, &run.header)
                 .into_iter()
@@ -149,26 +112,33 @@ impl MergedRun {
                 return Err(MergeError::OtherOptions { first, second, differences });
             }
         }
-        let parts = runs.iter().map(inputs).collect::<Result<Vec<_>, _>>()?;
-        if runs.iter().any(|run| run.header != first.header) {
-            let from = parts.iter().map(|part| part.indices.0).min();
-            let to = parts.iter().map(|part| part.indices.1).max();
-            for (key, value) in [("indices", Value::from(vec![from, to])), ("shard", Value::Null)] {
-                if let Some(option) = header.get_mut(key) {
-                    *option = value;
-                }
+        let parts = runs.iter().map(selection).collect::<Result<Vec<_>, _>>()?;
+        let mut whole = parts[0].whole();
+        for part in &parts {
+            whole.indices.0 = whole.indices.0.min(part.indices.0);
+            whole.indices.1 = whole.indices.1.max(part.indices.1);
+        }
+        let mut header = first.header.clone();
+        for (key, value) in [("indices", json!(whole.indices)), ("shard", Value::Null)] {
+            if let Some(option) = header.get_mut(key) {
+                *option = value;
             }
         }
-        let whole = inputs(&RunLines { header: header.clone(), ..first.clone() })?;
+        // Every input has its records in the same order, so the first of each kind tell it.
+        let mut order: Vec<Part> = Vec::new();
         let mut records = BTreeMap::new();
         for run in runs {
             for ((line, key), value) in run.records.iter().zip(run.records::<Key>()?).zip(run.records()?) {
-                if !whole.contains(key.index) {
+                let Key { index, part } = key;
+                if !whole.contains(index) {
                     let ((from, to), file) = (whole.indices, run.file.clone());
-                    return Err(MergeError::Stray { file, index: key.index, from, to, skip: whole.skip() });
+                    return Err(MergeError::Stray { file, index, from, to, skip: whole.skip });
                 }
-                // Numbers that are not negative are ordered as their bits are.
-                match records.entry((key.index, key.eps.map(f64::to_bits))) {
+                let rank = order.iter().position(|known| *known == part).unwrap_or_else(|| {
+                    order.push(part);
+                    order.len() - 1
+                });
+                match records.entry((index, rank)) {
                     Entry::Vacant(entry) => drop(entry.insert((line, without_seconds(value), run))),
                     Entry::Occupied(entry) => {
                         let (_, known, at) = entry.get();
@@ -176,29 +146,40 @@ impl MergedRun {
                         if !differences.is_empty() {
                             let (first, second) = (at.file.clone(), run.file.clone());
                             let fields = differences.into_iter().map(|(field, ..)| field).collect();
-                            let index = key.index;
-                            return Err(MergeError::Contradiction { index, first, second, fields });
+                            return Err(MergeError::Contradiction { key, first, second, fields });
                         }
                     }
                 }
             }
         }
-        let wanted = whole.eps.len().max(1);
-        let found = |index| records.range((index, None)..=(index, Some(u64::MAX))).count();
+        let wanted = per_input(&header).max(order.len());
+        let found = |index| records.range((index, 0)..=(index, usize::MAX)).count();
+        let missing: Vec<usize> = whole.iter().filter(|&index| found(index) < wanted).collect();
+        // Shards are those of one range.
+        let shards = parts.iter().filter_map(|part| part.shard.map(|(_, parts)| parts)).max();
+        let missing_shards = shards.filter(|_| parts.iter().all(|p| p.indices == whole.indices)).map(|n| {
+            let lacks = |part: &usize| {
+                let shard = Selection { shard: Some((*part, n)), ..whole };
+                missing.iter().any(|&index| shard.contains(index))
+            };
+            ((0..n).filter(lacks).collect(), n)
+        });
         Ok(Self {
-            missing: whole.all().filter(|&index| found(index) < wanted).collect(),
             records: records.values().map(|(line, ..)| (*line).clone()).collect(),
+            missing,
+            missing_shards,
             header,
         })
     }
 }
 
-pub(super) fn inputs(run: &RunLines) -> Result<Inputs, MergeError> {
-    let read = Inputs::deserialize(&run.header).and_then(|inputs| match inputs.indices.1 {
-        to if to > MOST => Err(serde::de::Error::custom(format!("indices up to {to}"))),
-        _ => Ok(inputs),
-    });
-    read.map_err(|cause| MergeError::Header { file: run.file.clone(), cause })
+/// How many records every input has.
+pub(super) fn per_input(header: &Value) -> usize {
+    header.get("records_per_input").and_then(Value::as_u64).map_or(1, |n| n.max(1) as usize)
+}
+
+pub(crate) fn selection(run: &RunLines) -> Result<Selection, MergeError> {
+    Selection::of(&run.header).map_err(|cause| MergeError::Header { file: run.file.clone(), cause })
 }
 
 fn without_seconds(mut record: Value) -> Value {
@@ -235,8 +216,11 @@ mod tests {
         let order = [&one.records[1], &two.records[0], &one.records[0], &two.records[1]];
         assert!(merged.records.iter().eq(order));
         assert!(merged.missing.is_empty());
-        let part = MergedRun::new(std::slice::from_ref(&two)).expect("one part");
-        assert_eq!((part.header, part.missing), (two.header, vec![]));
+        for parts in [&[two.clone()][..], &[two.clone(), two.clone()]] {
+            let part = MergedRun::new(parts).expect("one part");
+            assert_eq!((part.header, part.missing), (merged.header.clone(), vec![4, 6]));
+            assert_eq!(part.missing_shards, Some((vec![0], 2)));
+        }
     }
 
     #[test]
@@ -269,13 +253,23 @@ mod tests {
         let at =
             |index: usize, eps: f64| json!({"index": index, "eps": eps, "certified": true, "seconds": 0.1});
         let options =
-            |indices: [usize; 2]| json!({"command": "certify", "indices": indices, "eps": ["0.1", "1/5"]});
+            |indices: [usize; 2]| json!({"command": "certify", "indices": indices, "records_per_input": 2});
         let one = run("a", options([0, 1]), &[at(0, 0.2), at(0, 0.1)]);
         let two = run("b", options([1, 2]), &[at(1, 0.1)]);
         let merged = MergedRun::new(&[one, two]).expect("parts");
         assert_eq!(merged.missing, [1]);
         let order: Vec<Value> =
             merged.records.iter().map(|r| serde_json::from_str(r).expect("JSON")).collect();
-        assert_eq!(order, [at(0, 0.1), at(0, 0.2), at(1, 0.1)]);
+        assert_eq!(order, [at(0, 0.2), at(0, 0.1), at(1, 0.1)]);
+    }
+
+    #[test]
+    fn records_of_several_methods_are_told_apart() {
+        let at =
+            |method: &str, margin: f64| json!({"index": 0, "eps": 0.1, "method": method, "margin": margin});
+        let options = json!({"indices": [0, 1], "records_per_input": 2});
+        let one = run("a", options, &[at("ibp", 0.1), at("crown", 0.2)]);
+        let merged = MergedRun::new(&[one.clone(), one.clone()]).expect("equal");
+        assert_eq!((merged.records, merged.missing), (one.records, vec![]));
     }
 }

@@ -1,0 +1,148 @@
+//! `certify --radius`: between which radii the robustness of an input ends.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::certify::Network;
+use super::{Batch, Failure, Key, Part, Question, Record};
+use crate::attack::Pgd;
+use crate::bounds::{Eps, MarginBounds, Method, Norm};
+use crate::exec::Plan;
+use crate::graph::Graph;
+
+/// Halvings: the radius is found to a thousandth of the largest eps.
+const HALVINGS: u32 = 10;
+
+/// The bracket of one input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RadiusRecord {
+    /// Position of the input in its data set.
+    pub index: usize,
+    /// Its label.
+    pub label: usize,
+    /// The class that the network gives it; absent if a logit is NaN.
+    pub predicted: Option<usize>,
+    /// The largest eps that was proved; 0 if none was.
+    pub certified_eps: f64,
+    /// The smallest eps at which the attack succeeded; absent if it never did.
+    pub attacked_eps: Option<f64>,
+    /// Seconds spent on this result.
+    pub seconds: f64,
+}
+
+impl Record for RadiusRecord {
+    fn key(&self) -> Key {
+        Key { index: self.index, part: Part::default() }
+    }
+}
+
+/// The largest certified radius of inputs up to a limit, and the smallest at which an attack succeeds.
+pub struct Brackets<'a> {
+    network: Network<'a>,
+    bounds: MarginBounds<'a>,
+    method: Method,
+    eps: Vec<Eps>,
+    limit: Eps,
+}
+
+impl<'a> Brackets<'a> {
+    /// The question for radii up to the largest of `eps`.
+    ///
+    /// # Errors
+    /// A sentence that says which options cannot be used.
+    pub fn new(
+        network: (&'a Graph, &'a Plan),
+        (norm, eps, clip): (Norm, Vec<Eps>, Option<(f64, f64)>),
+        method: Method,
+        attack: Option<Pgd>,
+    ) -> Result<Self, String> {
+        let bounds = MarginBounds::new(network.0, method);
+        let network = Network::new(network, norm, clip, attack)?;
+        let limit = eps.iter().max_by(|a, b| a.upper().total_cmp(&b.upper())).cloned();
+        Ok(Self { network, bounds, method, limit: limit.ok_or("no eps; give the largest radius")?, eps })
+    }
+
+    /// The largest radius.
+    #[must_use]
+    pub fn limit(&self) -> &Eps {
+        &self.limit
+    }
+
+    fn bracket(&self, batch: &Batch, row: usize, label: usize) -> Result<(f64, Option<f64>), Failure> {
+        let proved = |eps: &Eps| -> Result<bool, Failure> {
+            Ok(self.bounds.bound(&self.network.sets(batch, row..row + 1, eps)?, &[label]).certified(0))
+        };
+        let middle =
+            |low: f64, high: f64| Eps::try_from(0.5 * (low + high)).map_err(|e| Failure::Question(e.into()));
+        let limit = self.limit.value();
+        let (mut low, mut high) = (0.0, limit);
+        if proved(&self.limit)? {
+            low = limit;
+        }
+        for _ in 0..HALVINGS {
+            let middle = middle(low, high)?;
+            if low < high && proved(&middle)? {
+                low = middle.value();
+            } else {
+                high = middle.value();
+            }
+        }
+        let Some(attack) = &self.network.attack else { return Ok((low, None)) };
+        let succeeded = |eps: &Eps| {
+            self.network.attacked(attack, eps, (batch.x.row(row), label, batch.indices[row])).succeeded
+        };
+        if !succeeded(&self.limit) {
+            return Ok((low, None));
+        }
+        let (mut safe, mut broken) = (low, limit);
+        for _ in 0..HALVINGS {
+            let middle = middle(safe, broken)?;
+            if succeeded(&middle) {
+                broken = middle.value();
+            } else {
+                safe = middle.value();
+            }
+        }
+        Ok((low, Some(broken)))
+    }
+}
+
+impl Question for Brackets<'_> {
+    type Record = RadiusRecord;
+
+    fn options(&self) -> Map<String, Value> {
+        let mut options = self.network.options(&self.eps, &[self.method]);
+        options.insert("radius".into(), json!(self.limit.value()));
+        options
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        vec![Part::default()]
+    }
+
+    fn block(&self) -> usize {
+        4
+    }
+
+    fn answer(
+        &self,
+        batch: &Batch,
+        _goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<RadiusRecord>, Failure> {
+        let labels = batch.labels(self.network.graph.output_len())?;
+        let predicted = self.network.predict(batch);
+        let one = |row: usize| {
+            let begin = Instant::now();
+            let (index, label, predicted) = (batch.indices[row], labels[row], predicted[row]);
+            let right = predicted == Some(label);
+            let (certified_eps, attacked_eps) =
+                if right { self.bracket(batch, row, label)? } else { (0.0, None) };
+            let seconds = begin.elapsed().as_secs_f64();
+            Ok(RadiusRecord { index, label, predicted, certified_eps, attacked_eps, seconds })
+        };
+        (0..labels.len()).into_par_iter().map(one).collect()
+    }
+}
