@@ -31,6 +31,6 @@ mod save;
 pub mod tensor;
 
 pub use external::ExternalError;
-pub use load::{LoadError, LoadOptions, load, load_bytes};
+pub use load::{LoadError, LoadOptions, Port, Ports, load, load_bytes, load_ports};
 pub use lower::NodeError;
 pub use save::{SaveError, save, to_bytes};
