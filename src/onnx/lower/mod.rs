@@ -209,7 +209,9 @@ impl Lowering {
     pub(super) fn part(&mut self, name: &str, first: usize, shape: Vec<usize>) -> Result<(), NodeError> {
         let len = shapes::count(&shape)?;
         self.lens.push(len);
-        self.names.insert(name.to_owned());
+        if !self.names.insert(name.to_owned()) {
+            return Err(NodeError::Redefined(name.to_owned()));
+        }
         let op = Op::Affine(Affine::Sparse(Sparse::select(vec![self.lens[0]], first..first + len)));
         let (id, origin) = (self.nodes.len() + 1, "input".to_owned());
         self.nodes.push(Node { name: name.to_owned(), origin, op, inputs: vec![0], shape: shape.clone() });
