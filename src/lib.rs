@@ -30,6 +30,7 @@
 //! | [`lipschitz`] | Lipschitz constants of networks, and the error of an f32 evaluation |
 //! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
 //! | [`tightness`] | how tight interval bounds are, and why |
+//! | [`query`] | what is asked: boxes, formulas over outputs, VNN-LIB 1 and 2 |
 //! | [`attack`] | gradient search for counterexamples |
 //! | [`data`] | images and labels |
 //! | [`runs`] | questions asked of many inputs: records, run files, resume, shards |
@@ -44,6 +45,7 @@ pub mod kernels;
 pub mod lipschitz;
 pub mod onnx;
 pub mod ops;
+pub mod query;
 pub mod report;
 pub mod runs;
 pub mod smoothing;

@@ -13,6 +13,7 @@ use super::proto::type_proto::Value as Type;
 use super::proto::{GraphProto, ModelProto, ValueInfoProto};
 use super::tensor::{Tensor, TensorError};
 use crate::graph::{Graph, Node};
+use crate::ops::{Affine, Op, Sparse};
 
 /// Operator sets that are understood.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=24;
@@ -118,7 +119,70 @@ pub fn load_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Graph, LoadErro
     from_proto(Path::new("(model in memory)"), &file::from_bytes(bytes)?, options)
 }
 
+/// A named value of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+/// A network with any number of inputs, outputs and values that are looked at.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The network: its input is all inputs, its output all outputs and then
+    /// the hidden values, each flat and one after the other.
+    pub graph: Graph,
+    /// The inputs in the order of the model.
+    pub inputs: Vec<Port>,
+    /// The outputs in the order of the model.
+    pub outputs: Vec<Port>,
+    /// The hidden values in the order that was asked for.
+    pub hidden: Vec<Port>,
+}
+
+/// As [`load`], for a model with several inputs and outputs; `hidden` names
+/// values inside it, by the name of the value.
+///
+/// # Errors
+/// As for [`load`]; also if there is no such value.
+pub fn load_ports(
+    path: impl AsRef<Path>,
+    options: &LoadOptions,
+    hidden: &[&str],
+) -> Result<Ports, LoadError> {
+    let path = path.as_ref();
+    ports(path, &file::read(path)?, options, hidden)
+}
+
 fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<Graph, LoadError> {
+    if let Some(graph) = &model.graph {
+        let constants: HashSet<&str> =
+            graph.initializer.iter().map(super::proto::TensorProto::name).collect();
+        let inputs: Vec<_> = graph.input.iter().filter(|v| !constants.contains(v.name())).collect();
+        let names = |list: &[&ValueInfoProto]| {
+            list.iter().map(|v| format!("`{}`", v.name())).collect::<Vec<_>>().join(", ")
+        };
+        let refused = |found, accepted| LoadError::Interface { file: path.to_owned(), found, accepted };
+        if inputs.len() != 1 {
+            let found = format!("inputs {}", names(&inputs));
+            return Err(refused(found, "a network with exactly one input"));
+        }
+        if graph.output.len() != 1 {
+            let found = format!("outputs {}", names(&graph.output.iter().collect::<Vec<_>>()));
+            return Err(refused(found, "a network with exactly one output"));
+        }
+    }
+    Ok(ports(path, model, options, &[])?.graph)
+}
+
+fn ports(
+    path: &Path,
+    model: &ModelProto,
+    options: &LoadOptions,
+    hidden: &[&str],
+) -> Result<Ports, LoadError> {
     let file = || path.to_owned();
     let interface = |found: String, accepted| LoadError::Interface { file: file(), found, accepted };
     let standard = model.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx"));
@@ -133,7 +197,7 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     if !graph.sparse_initializer.is_empty() {
         return Err(interface("the model has sparse initializers".into(), "dense initializers"));
     }
-    let (needed, read) = needed_nodes(graph);
+    let (needed, read) = needed_nodes(graph, hidden);
     let refused: Vec<_> = graph
         .node
         .iter()
@@ -147,25 +211,43 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
 
     let constants: HashSet<&str> = graph.initializer.iter().map(super::proto::TensorProto::name).collect();
     let inputs: Vec<_> = graph.input.iter().filter(|v| !constants.contains(v.name())).collect();
-    let names = |list: &[&ValueInfoProto]| {
-        list.iter().map(|v| format!("`{}`", v.name())).collect::<Vec<_>>().join(", ")
-    };
-    let [input] = inputs[..] else {
-        return Err(interface(format!("inputs {}", names(&inputs)), "a network with exactly one input"));
-    };
-    let outputs: Vec<_> = graph.output.iter().collect();
-    let [output] = outputs[..] else {
-        return Err(interface(format!("outputs {}", names(&outputs)), "a network with exactly one output"));
-    };
-    let shape = input_shape(input, options).map_err(|(found, accepted)| interface(found, accepted))?;
+    if inputs.is_empty() || graph.output.is_empty() {
+        let found = format!("{} inputs and {} outputs", inputs.len(), graph.output.len());
+        return Err(interface(found, "at least one of each"));
+    }
+    if inputs.len() > 1 && options.input_shape.is_some() {
+        let found = format!("{} inputs, and one shape was given", inputs.len());
+        return Err(interface(found, "several inputs only with the shapes that the model fixes"));
+    }
+    let given = inputs.iter().map(|input| {
+        let shape = input_shape(input, options).map_err(|(found, accepted)| interface(found, accepted))?;
+        Ok(Port { name: input.name().to_owned(), shape })
+    });
+    let given: Vec<Port> = given.collect::<Result<_, LoadError>>()?;
     let node_error = |node: &str, op: &str, problem| LoadError::Node {
         file: file(),
         node: node.to_owned(),
         op: op.to_owned(),
         problem: Box::new(problem),
     };
-    let mut lowering = Lowering::new(opset, input.name(), shape.clone())
-        .map_err(|e| node_error(input.name(), "input", e))?;
+    let (input_name, shape) = if let [only] = &given[..] {
+        (only.name.clone(), only.shape.clone())
+    } else {
+        let lengths = given.iter().map(|port| port.shape.iter().product::<usize>());
+        // No model can name this one: its name has no counterpart among values.
+        (String::new(), vec![lengths.fold(0, usize::saturating_add)])
+    };
+    let mut lowering =
+        Lowering::new(opset, &input_name, shape.clone()).map_err(|e| node_error(&input_name, "input", e))?;
+    if given.len() > 1 {
+        let mut first = 0;
+        for port in &given {
+            lowering
+                .part(&port.name, first, port.shape.clone())
+                .map_err(|e| node_error(&port.name, "input", e))?;
+            first += port.shape.iter().product::<usize>();
+        }
+    }
     for tensor in &graph.initializer {
         let value =
             Tensor::from_proto(tensor).map_err(|problem| LoadError::Initializer { file: file(), problem })?;
@@ -174,38 +256,67 @@ fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
         lowering.node(i, node, &read).map_err(|e| node_error(&label(i, node), node.op_type(), e))?;
     }
-    let (last, output_shape) = match lowering.value(output.name()) {
-        Some(Value::Activation { id, shape }) => (*id, shape.clone()),
-        found => {
-            let found =
-                if found.is_some() { "does not depend on the input" } else { "is computed by no node" };
-            return Err(interface(
-                format!("output `{}` {found}", output.name()),
-                "an output computed from the input",
-            ));
+    finish(lowering, (input_name, shape), given, graph, hidden)
+        .map_err(|(found, accepted)| interface(found, accepted))
+}
+
+/// The lowered model with its outputs and the hidden values side by side.
+fn finish(
+    lowering: Lowering,
+    (input_name, input_shape): (String, Vec<usize>),
+    inputs: Vec<Port>,
+    graph: &GraphProto,
+    hidden: &[&str],
+) -> Result<Ports, (String, &'static str)> {
+    let names = graph.output.iter().map(|output| ("output", output.name()));
+    let seen = names.chain(hidden.iter().map(|name| ("hidden value", *name))).map(|(kind, name)| {
+        match lowering.value(name) {
+            Some(Value::Activation { id, shape }) => {
+                Ok((*id, Port { name: name.to_owned(), shape: shape.clone() }))
+            }
+            found => {
+                let found =
+                    if found.is_some() { "does not depend on the input" } else { "is computed by no node" };
+                Err((format!("{kind} `{name}` {found}"), "a value computed from the input"))
+            }
         }
-    };
-    if shape.contains(&0) || output_shape.contains(&0) {
-        return Err(interface(
-            format!("shapes {shape:?} to {output_shape:?}"),
+    });
+    let seen: Vec<(usize, Port)> = seen.collect::<Result<_, _>>()?;
+    if input_shape.contains(&0) || seen.iter().any(|(_, port)| port.shape.contains(&0)) {
+        let shapes: Vec<_> = seen.iter().map(|(_, port)| &port.shape).collect();
+        return Err((
+            format!("shapes {input_shape:?} to {shapes:?}"),
             "inputs and outputs that are not empty",
         ));
     }
-    let (nodes, output) = prune(lowering.nodes, last);
-    Ok(Graph {
-        input_name: input.name().to_owned(),
-        input_shape: shape,
-        nodes,
-        output,
-        output_shape,
-        folded: lowering.folded.into_iter().collect(),
-    })
+    let mut nodes = lowering.nodes;
+    let (last, output_shape) = if let [(id, port)] = &seen[..] {
+        (*id, port.shape.clone())
+    } else {
+        let lens: Vec<usize> = seen.iter().map(|(_, port)| port.shape.iter().product()).collect();
+        let total = lens.iter().sum();
+        nodes.push(Node {
+            name: "outputs side by side".into(),
+            origin: "outputs".into(),
+            op: Op::Affine(Affine::Sparse(Sparse::select(lens, 0..total))),
+            inputs: seen.iter().map(|(id, _)| *id).collect(),
+            shape: vec![total],
+        });
+        (nodes.len(), vec![total])
+    };
+    let (nodes, output) = prune(nodes, last);
+    let folded = lowering.folded.into_iter().collect();
+    let graph = Graph { input_name, input_shape, nodes, output, output_shape, folded };
+    let mut outputs: Vec<Port> = seen.into_iter().map(|(_, port)| port).collect();
+    let hidden = outputs.split_off(outputs.len() - hidden.len());
+    Ok(Ports { graph, inputs, outputs, hidden })
 }
 
 /// The nodes that the outputs depend on, and the names that these refer to. An
 /// absent input has the empty name, which is no output's.
-fn needed_nodes(graph: &GraphProto) -> (Vec<bool>, HashSet<&str>) {
+fn needed_nodes<'a>(graph: &'a GraphProto, hidden: &[&'a str]) -> (Vec<bool>, HashSet<&'a str>) {
     let mut wanted: HashSet<&str> = graph.output.iter().map(super::proto::ValueInfoProto::name).collect();
+    wanted.extend(hidden);
     let mut needed = vec![false; graph.node.len()];
     for (i, node) in graph.node.iter().enumerate().rev() {
         if node.output.iter().any(|o| !o.is_empty() && wanted.contains(o.as_str())) {

@@ -1,193 +1,86 @@
 //! Verdicts agree with those of the verification competition: what our bounds
 //! prove is `unsat` there, and where a search finds a counterexample it is `sat`.
 //!
-//! Read is the part of VNN-LIB that these benchmarks use: boxes of inputs, and
-//! a disjunction of conjunctions of comparisons between outputs, or of an
-//! output and a constant, that describes the counterexamples.
+//! All files of the corpus are read, and asked of their networks.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use flate2::read::GzDecoder;
 use ndarray::{Array2, ArrayView1};
 use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::exec::Plan;
 use tightrope::graph::{Graph, Node};
-use tightrope::onnx::{LoadOptions, load};
+use tightrope::onnx::{LoadOptions, Ports, load_ports};
 use tightrope::ops::{Affine, Dense, Op, Periodic, Weights};
+use tightrope::query::{Atom, Property, Query};
 
 use crate::corpus;
 
-/// An expression in parentheses, or a word.
-#[derive(Debug)]
-enum Term {
-    Word(String),
-    List(Vec<Term>),
-}
-
-impl Term {
-    fn parse(text: &str) -> Vec<Self> {
-        let code: String =
-            text.lines().map(|line| line.split(';').next().unwrap_or("").to_owned() + "\n").collect();
-        let spaced = code.replace('(', " ( ").replace(')', " ) ");
-        let mut stack = vec![Vec::new()];
-        for word in spaced.split_whitespace() {
-            let term = match word {
-                "(" => {
-                    stack.push(Vec::new());
-                    continue;
-                }
-                ")" => Self::List(stack.pop().expect("an open parenthesis")),
-                word => Self::Word(word.to_owned()),
-            };
-            stack.last_mut().expect("balanced parentheses").push(term);
-        }
-        assert_eq!(stack.len(), 1, "balanced parentheses");
-        stack.remove(0)
-    }
-
-    fn word(&self) -> &str {
-        let Self::Word(word) = self else { panic!("a word in place of {self:?}") };
-        word
-    }
-
-    fn list(&self) -> (&str, &[Self]) {
-        let Self::List(terms) = self else { panic!("a list in place of {self:?}") };
-        (terms[0].word(), &terms[1..])
-    }
-
-    /// The disjuncts, each a conjunction of comparisons.
-    fn clauses(&self) -> Vec<Vec<Comparison>> {
-        match self.list() {
-            ("or", terms) => terms.iter().flat_map(Self::clauses).collect(),
-            ("and", terms) => vec![terms.iter().map(Comparison::of).collect()],
-            _ => vec![vec![Comparison::of(self)]],
-        }
-    }
-}
-
-/// `great >= small`.
-#[derive(Clone, Debug)]
-struct Comparison {
-    great: Side,
-    small: Side,
-}
-
-#[derive(Clone, Debug)]
-enum Side {
-    Input(usize),
-    Output(usize),
-    Number(f64),
-}
-
-impl Comparison {
-    fn of(term: &Term) -> Self {
-        let (name, sides) = term.list();
-        let [a, b] = [0, 1].map(|k: usize| {
-            let word = sides[k].word();
-            match word.split_once('_') {
-                Some(("X", i)) => Side::Input(i.parse().expect("a number")),
-                Some(("Y", i)) => Side::Output(i.parse().expect("a number")),
-                _ => Side::Number(word.parse().expect("a number")),
-            }
-        });
-        match name {
-            "<=" => Self { great: b, small: a },
-            ">=" => Self { great: a, small: b },
-            _ => panic!("<= or >= in place of {name}"),
-        }
-    }
+/// A property of one network; its rows are >= 0 where its atoms hold.
+struct Case {
+    query: Query,
 }
 
 /// `coefficients . output + constant`.
 type Row = (Vec<f64>, f64);
 
-/// A property: no input of the boxes leads into one of the clauses, in each of
-/// which all rows are >= 0.
-struct Property {
-    boxes: Vec<Vec<(f64, f64)>>,
-    clauses: Vec<Vec<Row>>,
+fn row(atom: &Atom, outputs: usize) -> Row {
+    assert!(atom.input.is_empty(), "a row of outputs: {atom:?}");
+    let mut coefficients = vec![0.0; outputs];
+    for &(i, c) in &atom.coefficients {
+        coefficients[i] = -c;
+    }
+    (coefficients, atom.bound)
 }
 
-impl Property {
-    fn open(path: &Path, inputs: usize, outputs: usize) -> Self {
-        let mut text = String::new();
-        let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        GzDecoder::new(file).read_to_string(&mut text).expect("text");
-        let mut common = vec![(f64::NEG_INFINITY, f64::INFINITY); inputs];
-        let (mut alternatives, mut clauses) = (Vec::new(), vec![Vec::new()]);
-        for term in Term::parse(&text) {
-            let ("assert", [body]) = term.list() else { continue };
-            let found = body.clauses();
-            let of_inputs =
-                |c: &Comparison| matches!((&c.great, &c.small), (Side::Input(_), _) | (_, Side::Input(_)));
-            if !found.iter().flatten().any(of_inputs) {
-                // Assertions are joined: a clause of each.
-                let rows = |clause: &[Comparison]| clause.iter().map(|c| row(c, outputs)).collect::<Vec<_>>();
-                let found: Vec<Vec<Row>> = found.iter().map(|c| rows(c)).collect();
-                let joined = clauses.iter().flat_map(|old: &Vec<Row>| {
-                    found.iter().map(move |new| [old.clone(), new.clone()].concat())
-                });
-                clauses = joined.collect();
-            } else if let [single] = &found[..] {
-                for c in single {
-                    cut(&mut common, c);
-                }
-            } else {
-                assert!(alternatives.is_empty(), "one choice of boxes");
-                alternatives = found;
-            }
-        }
-        if alternatives.is_empty() {
-            alternatives.push(Vec::new());
-        }
-        let boxes = alternatives.iter().map(|alternative| {
-            let mut ends = common.clone();
-            for c in alternative {
-                cut(&mut ends, c);
-            }
-            ends
-        });
-        Self { boxes: boxes.collect(), clauses }
+impl Case {
+    fn open(path: &Path, network: &Ports) -> Self {
+        let property = Property::read(path).unwrap_or_else(|e| panic!("{e}"));
+        let query = Query::new(property, std::slice::from_ref(network), false);
+        Self { query: query.unwrap_or_else(|e| panic!("{e}")) }
     }
 
-    /// Whether bounds prove it: in every box and clause some row is negative.
-    fn proved(&self, graph: &Graph, method: Method) -> bool {
-        let rows: Vec<&Row> = self.clauses.iter().flatten().collect();
-        let graph = against_zero(graph, &rows);
-        let ends = |side: fn(&(f64, f64)) -> f64| {
-            Array2::from_shape_fn((self.boxes.len(), graph.input_len()), |(b, i)| side(&self.boxes[b][i]))
-        };
-        let set = InputBox::new(ends(|e| e.0), ends(|e| e.1)).expect("boxes");
-        let margins = MarginBounds::new(&graph, method).bound(&set, &vec![0; self.boxes.len()]);
-        margins.lower().rows().into_iter().all(|bounds| {
+    /// Whether bounds prove it: in every box and disjunct some row is negative.
+    fn proved(&self, method: Method) -> bool {
+        self.query.regions.iter().all(|region| {
+            let graph = &self.query.graph;
+            let atoms = region.disjuncts.iter().flat_map(|d| &d.atoms);
+            let rows: Vec<Row> = atoms.map(|atom| row(atom, graph.output_len())).collect();
+            let graph = against_zero(graph, &rows.iter().collect::<Vec<_>>());
+            let ends =
+                |ends: &[f64]| Array2::from_shape_vec((1, ends.len()), ends.to_vec()).expect("a row of ends");
+            let set = InputBox::new(ends(&region.lower), ends(&region.upper)).expect("a box");
+            let margins = MarginBounds::new(&graph, method).bound(&set, &[0]);
+            let bounds = margins.lower().row(0).to_vec();
             let mut rest = bounds.iter().skip(1);
-            self.clauses
+            region
+                .disjuncts
                 .iter()
-                .all(|clause| rest.by_ref().take(clause.len()).filter(|b| **b > 0.0).count() > 0)
+                .all(|d| rest.by_ref().take(d.atoms.len()).filter(|b| **b > 0.0).count() > 0)
         })
-    }
-
-    /// By how much an output is a counterexample, at least.
-    fn violation(&self, output: &[f32]) -> f64 {
-        let value = |(a, b): &Row| a.iter().zip(output).map(|(a, y)| a * f64::from(*y)).sum::<f64>() + b;
-        let clause = |rows: &Vec<Row>| rows.iter().map(value).fold(f64::INFINITY, f64::min);
-        self.clauses.iter().map(clause).fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// Whether a search finds a counterexample, by more than inference in `f32`
     /// errs: random points, then steps to the corner that single moves of
     /// every entry point to.
-    fn refuted(&self, graph: &Graph, seed: u64) -> bool {
+    fn refuted(&self, seed: u64) -> bool {
+        let (query, graph) = (&self.query, &self.query.graph);
         let (plan, n) = (Plan::new(graph), graph.input_len());
         let mut state = seed;
         let mut below = move |n: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % n
         };
-        self.boxes.iter().any(|ends| {
+        query.regions.iter().any(|region| {
+            let ends: Vec<(f64, f64)> =
+                region.lower.iter().copied().zip(region.upper.iter().copied()).collect();
+            let violation = |y: &[f32]| {
+                let value = |atom: &Atom| {
+                    atom.bound - atom.coefficients.iter().map(|&(i, c)| c * f64::from(y[i])).sum::<f64>()
+                };
+                let least = |atoms: &[Atom]| atoms.iter().map(value).fold(f64::INFINITY, f64::min);
+                region.disjuncts.iter().map(|d| least(&d.atoms)).fold(f64::NEG_INFINITY, f64::max)
+            };
             // The nearest f32 inside, where there is one.
             let inside = |x: f64, (low, high): (f64, f64)| {
                 let x = x as f32;
@@ -203,10 +96,10 @@ impl Property {
             let values = |points: &Array2<f32>| -> Vec<f64> {
                 let outputs = plan.run(points.view());
                 let value = |(x, y): (ArrayView1<f32>, ArrayView1<f32>)| {
-                    let within = x.iter().zip(ends).all(|(&x, &(l, u))| (l..=u).contains(&f64::from(x)));
+                    let (x, y) = (x.to_vec(), y.to_vec());
                     let size = y.iter().fold(1.0, |m: f64, &y| m.max(f64::from(y.abs())));
-                    let found = self.violation(&y.to_vec()) - 1e-4 * size;
-                    if within { found } else { f64::NEG_INFINITY }
+                    let found = violation(&y) - 1e-4 * size;
+                    if found <= 0.0 || query.holds(&x, &y) { found } else { f64::NEG_INFINITY }
                 };
                 points.rows().into_iter().zip(outputs.rows()).map(value).collect()
             };
@@ -245,30 +138,6 @@ impl Property {
     }
 }
 
-/// A comparison of outputs as a row that is >= 0.
-fn row(comparison: &Comparison, outputs: usize) -> Row {
-    let (mut coefficients, mut constant) = (vec![0.0; outputs], 0.0);
-    for (sign, side) in [(1.0, &comparison.great), (-1.0, &comparison.small)] {
-        match side {
-            Side::Output(i) => coefficients[*i] += sign,
-            Side::Number(c) => constant += sign * c,
-            Side::Input(_) => panic!("inputs and outputs in one comparison: {comparison:?}"),
-        }
-    }
-    (coefficients, constant)
-}
-
-/// Applies a comparison of an input and a number. Decimals that stand for an
-/// f32 are taken as that; others were rounded, and are moved outward.
-fn cut(ends: &mut [(f64, f64)], comparison: &Comparison) {
-    let exact = |c: f64| f64::from(c as f32) == c;
-    match (&comparison.great, &comparison.small) {
-        (Side::Input(i), Side::Number(c)) => ends[*i].0 = if exact(*c) { *c } else { c.next_down() },
-        (Side::Number(c), Side::Input(i)) => ends[*i].1 = if exact(*c) { *c } else { c.next_up() },
-        _ => panic!("no bound of an input: {comparison:?}"),
-    }
-}
-
 /// The network with rows of its output behind a class that is always 0: the
 /// margins of that class are the rows' negatives.
 fn against_zero(graph: &Graph, rows: &[&Row]) -> Graph {
@@ -300,18 +169,18 @@ fn against_zero(graph: &Graph, rows: &[&Row]) -> Graph {
 fn agree(family: &str, method: Method) -> Option<(usize, usize)> {
     let folder = corpus()?.join("vnncomp").join(family);
     let table = std::fs::read_to_string(folder.join("truth.csv")).expect("truth.csv");
-    let mut graphs: BTreeMap<&str, (Graph, usize)> = BTreeMap::new();
+    let mut graphs: BTreeMap<&str, (Ports, usize)> = BTreeMap::new();
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
         let [onnx, vnnlib, _, verdict, ..] = fields[..] else { panic!("{line}") };
-        let (graph, used) = graphs
-            .entry(onnx)
-            .or_insert_with(|| (load(folder.join(onnx), &LoadOptions::default()).expect("loads"), 0));
+        let (graph, used) = graphs.entry(onnx).or_insert_with(|| {
+            (load_ports(folder.join(onnx), &LoadOptions::default(), &[]).expect("loads"), 0)
+        });
         *used += 1;
-        let property = Property::open(&folder.join(vnnlib), graph.input_len(), graph.output_len());
-        let proved = property.proved(graph, method);
-        let refuted = property.refuted(graph, *used as u64);
+        let case = Case::open(&folder.join(vnnlib), graph);
+        let proved = case.proved(method);
+        let refuted = case.refuted(*used as u64);
         let found = match (proved, refuted) {
             (true, true) => panic!("{onnx} {vnnlib}: proved and refuted"),
             (true, _) => "unsat",
@@ -353,4 +222,77 @@ fn convolutions_of_pictures() {
 fn residual_networks() {
     let Some((proved, _)) = agree("cifar10_resnet", Method::AlphaCrown) else { return };
     assert!(proved >= 1, "{proved} proved");
+}
+
+#[test]
+fn every_property_is_asked_of_its_network() {
+    let Some(corpus) = corpus() else { return };
+    for family in [
+        "acasxu",
+        "cifar10_resnet",
+        "collins_rul",
+        "eran",
+        "mnist_fc",
+        "oval21",
+        "rl_benchmarks",
+        "vit",
+        "ml4acopf",
+    ] {
+        let folder = corpus.join("vnncomp").join(family);
+        let table = std::fs::read_to_string(folder.join("truth.csv")).expect("truth.csv");
+        let mut networks: BTreeMap<&str, Option<Ports>> = BTreeMap::new();
+        let (mut asked, mut skipped) = (0, 0);
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split(',').collect();
+            let property = Property::read(folder.join(fields[1])).unwrap_or_else(|e| panic!("{e}"));
+            let network = networks
+                .entry(fields[0])
+                .or_insert_with(|| load_ports(folder.join(fields[0]), &LoadOptions::default(), &[]).ok());
+            // Operators that do not load are another test's subject.
+            let Some(network) = network else {
+                skipped += 1;
+                continue;
+            };
+            let query = Query::new(property, std::slice::from_ref(network), false);
+            let query = query.unwrap_or_else(|e| panic!("{e}"));
+            assert!(!query.regions.is_empty(), "{}: no box", fields[1]);
+            assert!(query.regions.iter().all(|r| r.lower.len() == query.graph.input_len()));
+            asked += 1;
+        }
+        println!("{family}: {asked} properties asked, {skipped} of networks that do not load");
+        assert!(asked > 0 || skipped > 0);
+    }
+}
+
+#[test]
+fn the_second_language_as_it_is_found() {
+    let Some(corpus) = corpus() else { return };
+    let folder = corpus.join("vnncomp/vnnlib2/vnnlib");
+    for entry in std::fs::read_dir(&folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|n| n.to_str()).expect("a name").to_owned();
+        match (name.as_str(), Property::read(&path)) {
+            ("acasxu_monotonic_as_found.vnnlib", Err(e)) => {
+                assert!(e.to_string().contains("(< Y_f[1] Y_g[1])"), "{e}");
+            }
+            ("standard_initialized.vnnlib", Err(e)) => assert!(e.to_string().contains("<2.0>"), "{e}"),
+            (_, Ok(property)) => {
+                let again = Property::parse(&path, property.to_string().as_bytes());
+                again.unwrap_or_else(|e| panic!("printed: {e}"));
+            }
+            (_, Err(e)) => panic!("{e}"),
+        }
+    }
+    let load = |path: &str| {
+        load_ports(corpus.join("vnncomp").join(path), &LoadOptions::default(), &[]).expect("loads")
+    };
+    let network = load("acasxu/onnx/ACASXU_run2a_1_1_batch_2000.onnx");
+    let property = Property::read(folder.join("acasxu_monotonic.vnnlib")).expect("a property");
+    let query = Query::new(property, &[network.clone(), network], false).expect("a query");
+    // Four inputs are tied; the lower side of the fifth follows from an inequality.
+    assert_eq!((query.graph.input_len(), query.graph.output_len(), query.regions.len()), (6, 10, 1));
+    let property = Property::read(folder.join("acc_nonlinear_1.vnnlib")).expect("a property");
+    let query = Query::new(property, &[load("vnnlib2/onnx/acc.onnx")], false).expect("a query");
+    println!("acc: {} disjuncts", query.regions.iter().map(|r| r.disjuncts.len()).sum::<usize>());
+    assert_eq!(query.regions.len(), 1);
 }

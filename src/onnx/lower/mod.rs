@@ -159,6 +159,21 @@ impl Lowering {
         })
     }
 
+    /// Makes the entries of the network's flat input from `first` on known
+    /// under a name: one of several inputs.
+    pub(super) fn part(&mut self, name: &str, first: usize, shape: Vec<usize>) -> Result<(), NodeError> {
+        let len = shapes::count(&shape)?;
+        self.lens.push(len);
+        if !self.names.insert(name.to_owned()) {
+            return Err(NodeError::Redefined(name.to_owned()));
+        }
+        let op = Op::Affine(Affine::Sparse(Sparse::select(vec![self.lens[0]], first..first + len)));
+        let (id, origin) = (self.nodes.len() + 1, "input".to_owned());
+        self.nodes.push(Node { name: name.to_owned(), origin, op, inputs: vec![0], shape: shape.clone() });
+        self.values.insert(name.to_owned(), Value::Activation { id, shape });
+        Ok(())
+    }
+
     /// Makes a constant known under a name.
     pub(super) fn define(&mut self, name: &str, tensor: Tensor) {
         self.values.insert(name.to_owned(), Value::Constant(Arc::new(tensor)));
