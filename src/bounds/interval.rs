@@ -69,7 +69,7 @@ pub fn propagate(
 
 /// What [`node_beside`] works with.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     entries: Vec<Balls>,
     live: Vec<bool>,
     results: Vec<Balls>,
@@ -95,7 +95,12 @@ fn beside(values: &Intervals, len: usize, rows: Range<usize>) -> Intervals {
 
 /// The reverse of [`beside`], for as many rows as `out` holds.
 fn one_after_another(ends: &[f64], out: &mut [f64]) {
-    let (ends, _) = ends.as_chunks::<BOXES>();
+    turn::<BOXES>(ends, out);
+}
+
+/// From numbers of `B` boxes side by side to rows.
+fn turn<const B: usize>(ends: &[f64], out: &mut [f64]) {
+    let (ends, _) = ends.as_chunks::<B>();
     for (lane, row) in out.chunks_exact_mut(ends.len().max(1)).enumerate() {
         for (out, ends) in row.iter_mut().zip(ends) {
             *out = ends[lane];
@@ -159,24 +164,47 @@ pub(super) fn node_bounds(
     out
 }
 
-/// [`node_bounds`] for one input, and for an affine node `|A|` times the greatest absolute values in the
-/// intervals, a sum of as many terms.
-pub(super) fn node_bounds_and_sizes(
+/// [`node_bounds`] of `B` boxes, with the bounds of each entry side by side, and for an affine node `|A|`
+/// times the greatest absolute values in the intervals, a sum of as many terms.
+pub(super) fn node_bounds_and_sizes<const B: usize>(
     graph: &Graph,
     index: usize,
     values: &[Intervals],
-    scratch: &mut Vec<f64>,
+    memory: &mut Memory,
 ) -> (Intervals, Vec<f64>) {
     let (node, len) = (&graph.nodes[index], graph.len(index + 1));
-    let Op::Affine(op) = &node.op else { return (node_bounds(graph, index, 1, values, scratch), Vec::new()) };
-    if let Some(map) = op.boxes(graph.len(node.inputs[0])) {
-        return box_and_sizes(op, map, &values[node.inputs[0]], len);
-    }
+    let bounds = |memory: &mut Memory| match B {
+        BOXES => node_beside(graph, index, values, memory),
+        _ => node_bounds(graph, index, B, values, &mut memory.scratch),
+    };
+    let Op::Affine(op) = &node.op else { return (bounds(memory), Vec::new()) };
     let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| values[v].magnitudes()).collect();
-    let sizes: Vec<&[f64]> = sizes.iter().map(Vec::as_slice).collect();
-    let mut sums = vec![0.0; len];
-    op.linear(Weights::absolute, 1, &sizes, &mut sums, scratch);
-    (node_bounds(graph, index, 1, values, scratch), sums)
+    if let Some(map) = op.boxes(graph.len(node.inputs[0])) {
+        if B == 1 {
+            return box_and_sizes(op, map, &values[node.inputs[0]], len);
+        }
+        let bounds = bounds(memory);
+        let Memory { entries, live, results, .. } = memory;
+        for ((ball, live), size) in
+            entries.iter_mut().zip(live.iter_mut()).zip(sizes[0].as_chunks::<BOXES>().0)
+        {
+            *ball = Balls { centre: [0.0; BOXES], radius: *size };
+            *live = *ball != Balls::default();
+        }
+        map.boxes(entries, live, results);
+        return (bounds, results.iter().flat_map(|ball| ball.radius).collect());
+    }
+    let mut rows: Vec<Vec<f64>> = sizes.iter().map(|sizes| vec![0.0; sizes.len()]).collect();
+    for (row, sizes) in rows.iter_mut().zip(&sizes) {
+        turn::<B>(sizes, row);
+    }
+    let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+    let (mut sums, mut out) = (vec![0.0; B * len], vec![0.0; B * len]);
+    op.linear(Weights::absolute, B, &rows, &mut sums, &mut memory.scratch);
+    for (b, row) in sums.chunks_exact(len.max(1)).enumerate() {
+        row.iter().enumerate().for_each(|(i, sum)| out[i * B + b] = *sum);
+    }
+    (bounds(memory), out)
 }
 
 /// Through `y = A x + b`: the centre goes through `A`, the radius through

@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayViewMut1, Axis, aview1, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::linear::{Plan, Relaxed};
+use super::linear::{Effort, Function, Plan, Relaxed, Row};
 use super::rounding::{centre_radius, gamma, underflow};
 use super::{InputBox, Intervals, propagate};
 use crate::graph::{Graph, ValueId};
@@ -19,15 +19,12 @@ use crate::ops::{Op, Weights};
 /// Inputs that pass through the network together.
 const TILE: usize = 16;
 
-/// Steps of gradient ascent on the lines of [`Method::AlphaCrown`].
-const ITERATIONS: usize = 20;
-
 /// How margins are bounded, from the fastest to, nearly always, the tightest.
 /// None is ever looser than [`Method::Ibp`], and [`Method::Best`] certifies
 /// whatever one of the others does; tighter intervals can lead to lines that
 /// are worse for a margin, so [`Method::Crown`] may rarely fall behind
 /// [`Method::CrownIbp`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Interval bound propagation.
@@ -41,6 +38,31 @@ pub enum Method {
     AlphaCrown,
     /// For each input the first of the above that certifies it.
     Best,
+}
+
+impl Method {
+    /// The methods that are tried one after the other until one certifies.
+    fn stages(self) -> &'static [Self] {
+        match self {
+            Self::Ibp => &[Self::Ibp],
+            Self::CrownIbp => &[Self::CrownIbp],
+            Self::Crown => &[Self::Crown],
+            Self::AlphaCrown => &[Self::AlphaCrown],
+            Self::Best => &[Self::Ibp, Self::CrownIbp, Self::Crown, Self::AlphaCrown],
+        }
+    }
+
+    /// What it spends on linear bounds, and its steps of gradient ascent; `None` if it has none.
+    fn linear(self) -> Option<(Effort, usize)> {
+        let effort = |tighten, choices, iterations| Some((Effort { tighten, choices }, iterations));
+        match self {
+            Self::Ibp => None,
+            Self::CrownIbp => effort(false, false, 0),
+            Self::Crown => effort(true, false, 0),
+            Self::AlphaCrown => effort(true, true, 20),
+            Self::Best => Self::AlphaCrown.linear(),
+        }
+    }
 }
 
 /// Lower bounds on margins, `n x classes`; `inf` at the label itself.
@@ -125,7 +147,7 @@ impl<'a> MarginBounds<'a> {
             out.assign(&self.from_values(&values, labels).lower);
         });
         let mut methods = vec![Method::Ibp; boxes.len()];
-        if self.method > Method::Ibp {
+        if self.method != Method::Ibp {
             let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(&mut methods);
             rows.enumerate().for_each(|(i, (row, used))| *used = self.refine(boxes, i, labels[i], row));
         }
@@ -143,21 +165,21 @@ impl<'a> MarginBounds<'a> {
         let [lower, upper] = &mut bounds;
         let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(upper.axis_iter_mut(Axis(0)));
         rows.enumerate().for_each(|(i, (mut lower, mut upper))| {
-            let crown = self.method > Method::CrownIbp;
-            let relaxed =
-                Relaxed::new(self.graph, &self.plan, boxes, i, crown, self.method >= Method::AlphaCrown);
+            let linear = self.method.linear();
+            let (effort, iterations) = linear.unwrap_or_default();
+            let relaxed = Relaxed::of_set(self.graph, &self.plan, boxes, i, effort);
             let intervals = &relaxed.values[self.graph.output];
             lower.assign(&aview1(&intervals.lower));
             upper.assign(&aview1(&intervals.upper));
             let undefined = |v: &Intervals| v.lower.iter().any(|x| x.is_nan());
-            if self.method == Method::Ibp || relaxed.values.iter().any(undefined) {
+            if linear.is_none() || relaxed.values.iter().any(undefined) {
                 return;
             }
-            let iterations = if self.method >= Method::AlphaCrown { ITERATIONS } else { 0 };
             let [below, above] = [1.0, -1.0].map(|sign| {
-                let mut rows = vec![0.0; classes * classes];
-                rows.iter_mut().step_by(classes + 1).for_each(|entry| *entry = sign);
-                relaxed.output_lower(&rows, classes, iterations)
+                let functions: Vec<Function> = (0..classes)
+                    .map(|class| Function { output: vec![(class, sign)], ..Function::default() })
+                    .collect();
+                relaxed.lower_bounds(&each(&functions), iterations)
             });
             for class in 0..classes {
                 lower[class] = lower[class].max(below[class]);
@@ -169,38 +191,28 @@ impl<'a> MarginBounds<'a> {
 
     /// Raises the margin bounds of one input; returns the last method used.
     fn refine(&self, boxes: &InputBox, i: usize, label: usize, mut margins: ArrayViewMut1<f64>) -> Method {
-        let stages: &[Method] = match self.method {
-            Method::Ibp => &[],
-            Method::CrownIbp => &[Method::CrownIbp],
-            Method::Crown => &[Method::Crown],
-            Method::AlphaCrown => &[Method::AlphaCrown],
-            Method::Best => &[Method::CrownIbp, Method::Crown, Method::AlphaCrown],
-        };
         let classes = self.graph.output_len();
         let others: Vec<usize> = (0..classes).filter(|&c| c != label).collect();
         let mut used = Method::Ibp;
-        for &stage in stages {
+        for &stage in self.method.stages() {
+            let Some((effort, iterations)) = stage.linear() else { continue };
             if self.method == Method::Best && margins.iter().all(|&m| m > 0.0) {
                 break;
             }
             used = stage;
-            let relaxed = Relaxed::new(
-                self.graph,
-                &self.plan,
-                boxes,
-                i,
-                stage > Method::CrownIbp,
-                stage == Method::AlphaCrown,
-            );
+            let relaxed = Relaxed::of_set(self.graph, &self.plan, boxes, i, effort);
             // Where the network may be undefined nothing is certified; a later
             // stage may find that it is defined.
             if relaxed.values.iter().any(|v| v.lower.iter().any(|x| x.is_nan())) {
                 continue;
             }
             let intervals = self.from_values(&relaxed.values, &[label]).lower;
-            let rows = margin_rows(classes, label);
-            let iterations = if stage == Method::AlphaCrown { ITERATIONS } else { 0 };
-            let linear = relaxed.output_lower(&rows, others.len(), iterations);
+            let margin = |&other: &usize| Function {
+                output: vec![(label, 1.0), (other, -1.0)],
+                ..Function::default()
+            };
+            let functions: Vec<Function> = others.iter().map(margin).collect();
+            let linear = relaxed.lower_bounds(&each(&functions), iterations);
             for (&class, bound) in others.iter().zip(linear) {
                 margins[class] = margins[class].max(intervals[[0, class]]).max(bound);
             }
@@ -231,6 +243,11 @@ impl<'a> MarginBounds<'a> {
         }
         Margins { methods: vec![Method::Ibp; labels.len()], lower }
     }
+}
+
+/// Each function as a row of its own.
+fn each(functions: &[Function]) -> Vec<Row<'_>> {
+    functions.iter().map(|f| Row { of: 0, functions: std::slice::from_ref(f), cuts: &[] }).collect()
 }
 
 /// The rows `e_label - e_other` for every other class in order.

@@ -10,36 +10,47 @@ use crate::graph::ValueId;
 use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
 use crate::ops::Workspace;
 
+/// For each lane the box that its function is bounded over.
+pub(super) type Boxes = [u8; LANES];
+
 /// A panel of linear functions on their way back: `constant + sum over values
 /// of pending . value`, each known up to `error`.
-struct Pass {
+pub(super) struct Pass<const B: usize> {
     pending: Vec<Option<Panel>>,
     constant: Lane,
     error: Lane,
-    from: ValueId,
+    boxes: Boxes,
 }
 
-impl Relaxed<'_> {
-    /// Lower bounds, over all inputs of the set, of functions of the value
-    /// `from` with the coefficients that `start` gives them; NaN or `-inf` if
-    /// there is none. Lines are the default ones, or chosen by `slopes`, which
-    /// also learns the coefficients at every function and product.
+/// The number of each lane's box; one for all if there is but one box.
+#[inline(always)]
+fn pick<const B: usize>(of_boxes: &[f64; B], boxes: &Boxes) -> Lane {
+    let mut lane = Lane([of_boxes[0]; LANES]);
+    if B > 1 {
+        for (x, &of) in lane.0.iter_mut().zip(boxes) {
+            // As many as a power of two, so this checks the index.
+            *x = of_boxes[usize::from(of) & (B - 1)];
+        }
+    }
+    lane
+}
+
+impl<const B: usize> Relaxed<'_, B> {
+    /// Lower bounds, over all inputs of each lane's box, of the functions that
+    /// `start` adds up; NaN or `-inf` if there is none. Lines are the default
+    /// ones, or chosen by `slopes`, which also learns the coefficients at
+    /// every function and product.
     pub(super) fn lower(
         &self,
         from: ValueId,
-        start: impl FnOnce(&mut Panel),
+        boxes: Boxes,
+        start: impl FnOnce(&mut Pass<B>, &mut Workspace),
         mut slopes: Option<&mut Slopes>,
         memory: &mut Workspace,
     ) -> Lane {
-        let mut first = memory.panel(self.graph.len(from));
-        start(&mut first);
-        let mut pass = Pass {
-            pending: (0..=from).map(|_| None).collect(),
-            constant: Lane::ZERO,
-            error: Lane::ZERO,
-            from,
-        };
-        pass.pending[from] = Some(first);
+        let pending = (0..=from).map(|_| None).collect();
+        let mut pass = Pass { pending, constant: Lane::ZERO, error: Lane::ZERO, boxes };
+        start(&mut pass, memory);
         for index in (0..from).rev() {
             if let Some(a) = pass.pending[index + 1].take() {
                 if let (Some(slopes), false) =
@@ -60,44 +71,56 @@ impl Relaxed<'_> {
         bounds
     }
 
+    /// Coefficients of the functions on a value, to be filled in before they
+    /// go back.
+    pub(super) fn pending<'p>(
+        &self,
+        pass: &'p mut Pass<B>,
+        v: ValueId,
+        memory: &mut Workspace,
+    ) -> &'p mut Panel {
+        pass.pending[v].get_or_insert_with(|| memory.panel(self.graph.len(v)))
+    }
+
     /// Replaces the coefficients `a` on the result of a node by ones on its
     /// inputs.
     fn through(
         &self,
         index: usize,
         mut a: Panel,
-        pass: &mut Pass,
+        pass: &mut Pass<B>,
         slopes: Option<&Slopes>,
         memory: &mut Workspace,
     ) {
         let (graph, node, step) = (self.graph, &self.graph.nodes[index], &self.steps[index]);
+        let boxes = pass.boxes;
         let mut parts = Vec::new();
         if !matches!(step.kind, Kind::Elementwise { .. }) {
             parts.extend(node.inputs.iter().map(|&v| memory.panel(graph.len(v))));
         }
         match &step.kind {
             Kind::Affine { offset } => {
-                if pass.from == index + 1 || !self.plan.folded[index] {
-                    pass.absorb(&mut a, step, |i, _| Lane([offset.get(i).copied().unwrap_or(0.0); LANES]));
-                }
+                pass.absorb(&mut a, step, |i, _| Lane([offset.get(i).copied().unwrap_or(0.0); LANES]));
                 let adjoint = self.plan.adjoints[index].as_ref().expect("one for each affine map");
                 adjoint.add_to(&mut a, &mut parts, memory, |_| ());
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
                 return match chosen {
-                    None => self.bend(index, a, pass, memory, |i, a| {
-                        let [lower, upper] = &lines[i];
-                        let offsets = a.map(|_, a| choose(a < 0.0, upper.offset, lower.offset));
-                        *a = a.map(|_, a| a * choose(a < 0.0, upper.slope, lower.slope));
+                    None => self.relax(index, a, pass, memory, |i, a| {
+                        let [lower, upper] = lines[i].offset.each_ref().map(|of| pick(of, &boxes));
+                        let offsets = a.map(|lane, a| choose(a < 0.0, upper.0[lane], lower.0[lane]));
+                        let [lower, upper] = lines[i].slope.each_ref().map(|of| pick(of, &boxes));
+                        *a = a.map(|lane, a| a * choose(a < 0.0, upper.0[lane], lower.0[lane]));
                         offsets
                     }),
-                    Some((chosen, choices)) => self.bend(index, a, pass, memory, |i, a| {
+                    Some((chosen, choices)) => self.relax(index, a, pass, memory, |i, a| {
                         let mut offsets = Lane::ZERO;
-                        for ((a, &t), offset) in a.0.iter_mut().zip(&chosen[i].0).zip(&mut offsets.0) {
-                            let line = slopes::line(&lines[i], &choices[i], t, *a);
-                            *a *= line.slope;
-                            *offset = line.offset;
+                        for lane in 0..LANES {
+                            let of = usize::from(boxes[lane]) & (B - 1);
+                            let line = slopes::line(&lines[i], &choices[i], of, chosen[i].0[lane], a.0[lane]);
+                            a.0[lane] *= line.slope;
+                            offsets.0[lane] = line.offset;
                         }
                         offsets
                     }),
@@ -105,24 +128,30 @@ impl Relaxed<'_> {
             }
             Kind::Product { planes } => pass.absorb(&mut a, step, |i, a| {
                 let mut offsets = Lane::ZERO;
-                for (plane, above) in planes[i].iter().zip([false, true]) {
-                    // The functions that take this plane.
-                    let taken = Lane(a.0.map(|a| if (a < 0.0) == above { a } else { 0.0 }));
-                    if taken.is_zero() {
-                        continue;
-                    }
-                    for (offset, &a) in offsets.0.iter_mut().zip(&taken.0) {
-                        *offset = if a == 0.0 { *offset } else { plane.offset };
-                    }
-                    for &(v, j, c) in &plane.terms {
-                        let sum = parts[v].entry(j);
-                        sum.0.iter_mut().zip(&taken.0).for_each(|(s, a)| *s += a * c);
+                for (of, planes) in planes.iter().enumerate() {
+                    for (plane, above) in planes[i].iter().zip([false, true]) {
+                        // The functions that take this plane.
+                        let takes = |lane: usize, a: f64| {
+                            let here = B == 1 || usize::from(boxes[lane]) == of;
+                            if here && (a < 0.0) == above { a } else { 0.0 }
+                        };
+                        let taken = a.map(takes);
+                        if taken.is_zero() {
+                            continue;
+                        }
+                        for (offset, &a) in offsets.0.iter_mut().zip(&taken.0) {
+                            *offset = if a == 0.0 { *offset } else { plane.offset };
+                        }
+                        for &(v, j, c) in &plane.terms {
+                            let sum = parts[v].entry(j);
+                            sum.0.iter_mut().zip(&taken.0).for_each(|(s, a)| *s += a * c);
+                        }
                     }
                 }
                 offsets
             }),
         }
-        pass.pay(step);
+        pass.add_underflow(step);
         memory.give_back(a);
         for (&v, part) in node.inputs.iter().zip(parts) {
             self.deposit(pass, v, part, memory);
@@ -131,17 +160,17 @@ impl Relaxed<'_> {
 
     /// Through the lines of an elementwise function, and at once through the affine map before it if the
     /// lines hold what that costs.
-    fn bend(
+    fn relax(
         &self,
         index: usize,
         mut a: Panel,
-        pass: &mut Pass,
+        pass: &mut Pass<B>,
         memory: &mut Workspace,
         // Copied and not borrowed, as calls through a reference are not inlined.
         line: impl Fn(usize, &mut Lane) -> Lane + Copy,
     ) {
         let (v, step) = (self.graph.nodes[index].inputs[0], &self.steps[index]);
-        pass.pay(step);
+        pass.add_underflow(step);
         let Some(before) = v.checked_sub(1).filter(|&before| self.plan.folded[before]) else {
             pass.absorb(&mut a, step, line);
             return self.deposit(pass, v, a, memory);
@@ -150,7 +179,7 @@ impl Relaxed<'_> {
         let mut parts: Vec<Panel> = inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
         let adjoint = self.plan.adjoints[before].as_ref().expect("one for each affine map");
         adjoint.add_to(&mut a, &mut parts, memory, |block| pass.absorb(block, step, line));
-        pass.pay(&self.steps[before]);
+        pass.add_underflow(&self.steps[before]);
         memory.give_back(a);
         for (&v, part) in inputs.iter().zip(parts) {
             self.deposit(pass, v, part, memory);
@@ -158,22 +187,22 @@ impl Relaxed<'_> {
     }
 
     /// Adds coefficients to what is pending on a value.
-    fn deposit(&self, pass: &mut Pass, v: ValueId, mut part: Panel, memory: &mut Workspace) {
+    fn deposit(&self, pass: &mut Pass<B>, v: ValueId, mut part: Panel, memory: &mut Workspace) {
         let Some(sum) = &mut pass.pending[v] else {
             pass.pending[v] = Some(part);
             return;
         };
-        let cost = dispatch(Merge { sum, part: &mut part, sizes: &self.sizes[v] });
+        let cost = dispatch(Merge { sum, part: &mut part, sizes: &self.sizes[v], boxes: pass.boxes });
         pass.error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
         memory.give_back(part);
     }
 
-    /// The least values over the input set.
-    fn concretise(&self, pass: &Pass, mut a: Option<&mut Panel>) -> Lane {
+    /// The least values over each lane's box.
+    fn concretise(&self, pass: &Pass<B>, mut a: Option<&mut Panel>) -> Lane {
         let n = self.sides.len();
         let total =
             self.graph.nodes.iter().map(|node| node.shape.iter().product::<usize>()).sum::<usize>() + n;
-        let reach = |a| dispatch(Reach { a, sides: &self.sides });
+        let reach = |a| dispatch(Reach { a, sides: &self.sides, boxes: pass.boxes });
         let (centre, radius) = a.as_deref_mut().map_or((Lane::ZERO, Lane::ZERO), reach);
         Lane(std::array::from_fn(|lane| {
             let (constant, error, centre) = (pass.constant.0[lane], pass.error.0[lane], centre.0[lane]);
@@ -191,22 +220,34 @@ impl Relaxed<'_> {
     }
 }
 
-impl Pass {
-    /// Charges what underflow costs at a node.
-    fn pay(&mut self, step: &Step) {
-        self.error.0.iter_mut().for_each(|e| *e += step.floor);
+impl<const B: usize> Pass<B> {
+    /// Adds a constant to the function of a lane.
+    pub(super) fn add_constant(&mut self, lane: usize, constant: f64) {
+        self.constant.0[lane] += constant;
+        self.error.0[lane] += gamma(0) * (constant.abs() + self.constant.0[lane].abs());
+    }
+
+    /// Adds to what the function of a lane may be wrong by.
+    pub(super) fn add_error(&mut self, lane: usize, error: f64) {
+        self.error.0[lane] += error;
+    }
+
+    /// Adds what underflow costs at a node.
+    fn add_underflow(&mut self, step: &Step<B>) {
+        let floor = pick(&step.floor, &self.boxes);
+        self.error.0.iter_mut().zip(floor.0).for_each(|(error, floor)| *error += floor);
     }
 
     /// For every coefficient that is not zero: adds `a * offset` to the
     /// constant and `|a| charge` to the error, where `each(entry, a)` gives the
     /// offsets and may change the coefficients. Entries that become zero are
     /// dropped.
-    fn absorb(&mut self, a: &mut impl Entries, step: &Step, each: impl FnMut(usize, &mut Lane) -> Lane) {
-        let charge = &step.charge;
+    fn absorb(&mut self, a: &mut impl Entries, step: &Step<B>, each: impl FnMut(usize, &mut Lane) -> Lane) {
+        let (charge, boxes) = (&step.charge[..], self.boxes);
         let (sums, costs) = if step.finite {
-            dispatch(Absorb::<_, _, true> { a, charge, each })
+            dispatch(Absorb::<_, _, B, true> { a, charge, boxes, each })
         } else {
-            dispatch(Absorb::<_, _, false> { a, charge, each })
+            dispatch(Absorb::<_, _, B, false> { a, charge, boxes, each })
         };
         for lane in 0..LANES {
             self.constant.0[lane] += sums.0[lane];
@@ -217,13 +258,16 @@ impl Pass {
 
 /// The sums of [`Pass::absorb`]. Where constants or charges may be infinite,
 /// zeros are left out one by one.
-struct Absorb<'a, A, E, const FINITE: bool> {
+struct Absorb<'a, A, E, const B: usize, const FINITE: bool> {
     a: &'a mut A,
-    charge: &'a [f64],
+    charge: &'a [[f64; B]],
+    boxes: Boxes,
     each: E,
 }
 
-impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel for Absorb<'_, A, E, FINITE> {
+impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const B: usize, const FINITE: bool> Kernel
+    for Absorb<'_, A, E, B, FINITE>
+{
     type Output = (Lane, Lane);
 
     #[inline(always)]
@@ -232,10 +276,10 @@ impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel 
         self.a.update(|i, a| {
             let before = *a;
             let offsets = (self.each)(i, a);
-            let charge = self.charge[i];
+            let charge = pick(&self.charge[i], &self.boxes);
             let counts = |x: f64, term: f64| if FINITE { term } else { choose(x == 0.0, 0.0, term) };
             let terms = before.map(|lane, x| counts(x, x * offsets.0[lane]));
-            let charges = before.map(|_, x| counts(x, x.abs() * charge));
+            let charges = before.map(|lane, x| counts(x, x.abs() * charge.0[lane]));
             sums = sums.map(|lane, sum| sum + terms.0[lane]);
             costs = costs.map(|lane, cost| cost + charges.0[lane]);
             !a.is_zero()
@@ -245,22 +289,26 @@ impl<A: Entries, E: FnMut(usize, &mut Lane) -> Lane, const FINITE: bool> Kernel 
 }
 
 /// Adds a part to a sum; gives what its rounding may cost, in units of `EPSILON`.
-struct Merge<'a> {
+struct Merge<'a, const B: usize> {
     sum: &'a mut Panel,
     part: &'a mut Panel,
-    sizes: &'a [f64],
+    sizes: &'a [[f64; B]],
+    boxes: Boxes,
 }
 
-impl Kernel for Merge<'_> {
+impl<const B: usize> Kernel for Merge<'_, B> {
     type Output = Lane;
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> Lane {
         let mut costs = Lane::ZERO;
         self.part.update(|i, part| {
-            let (sum, size) = (self.sum.entry(i), self.sizes[i]);
+            let (sum, size) = (self.sum.entry(i), pick(&self.sizes[i], &self.boxes));
             *sum = sum.map(|lane, sum| sum + part.0[lane]);
-            costs = costs.map(|lane, cost| cost + choose(sum.0[lane] == 0.0, 0.0, sum.0[lane].abs() * size));
+            costs = costs.map(|lane, cost| {
+                let sum = sum.0[lane];
+                cost + choose(sum == 0.0, 0.0, sum.abs() * size.0[lane])
+            });
             true
         });
         costs
@@ -268,22 +316,23 @@ impl Kernel for Merge<'_> {
 }
 
 /// The values at the centre of the input set, and how far they reach to either side.
-struct Reach<'a> {
+struct Reach<'a, const B: usize> {
     a: &'a mut Panel,
-    sides: &'a [[f64; 2]],
+    sides: &'a [[[f64; B]; 2]],
+    boxes: Boxes,
 }
 
-impl Kernel for Reach<'_> {
+impl<const B: usize> Kernel for Reach<'_, B> {
     type Output = (Lane, Lane);
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> (Lane, Lane) {
         let (mut centre, mut radius) = (Lane::ZERO, Lane::ZERO);
         self.a.update(|i, a| {
-            let [c, r] = self.sides[i];
+            let [c, r] = self.sides[i].each_ref().map(|of| pick(of, &self.boxes));
             for (lane, a) in a.0.iter().enumerate() {
-                centre.0[lane] += a * c;
-                radius.0[lane] += a.abs() * r;
+                centre.0[lane] += a * c.0[lane];
+                radius.0[lane] += a.abs() * r.0[lane];
             }
             true
         });

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `step` | one node's lines or planes, and what rounding costs there |
 //! | `backward` | the pass from a value to the input |
+//! | `rows` | what is bounded: functions of output and input, weights, cuts |
 //! | `slopes` | the choice among lines by gradient ascent |
 //!
 //! # Rounding
@@ -24,6 +25,7 @@
 //! (`Step::charge`), and the rounded coefficients are exact from there on.
 
 mod backward;
+mod rows;
 mod slopes;
 mod step;
 
@@ -31,16 +33,19 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::interval::node_bounds_and_sizes;
-use super::rounding::{centre_radius, gamma};
+use super::interval::{Memory, node_bounds_and_sizes};
+use super::rounding::{centres_radii, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{LANES, Panel};
+use crate::kernels::LANES;
 use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint, Workspace};
+use backward::Pass;
+pub(crate) use rows::{Cut, Function, Multipliers, Row};
+pub(crate) use slopes::Slopes;
 use step::Step;
 
 /// What backward passes need to know of a network, for all inputs.
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// Nodes that read each value and are not affine.
     readers: Vec<Vec<usize>>,
     /// Values whose intervals are exact over a box.
@@ -48,8 +53,6 @@ pub(super) struct Plan<'a> {
     /// Affine nodes whose constants and costs the only reader, an elementwise
     /// function, has in its lines.
     folded: Vec<bool>,
-    /// Values that several nodes read.
-    shared: Vec<bool>,
     /// Where the entries of each value stand in a panel.
     orders: Vec<Order>,
     /// The transposes of the affine nodes.
@@ -88,9 +91,8 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
-        let shared = uses.into_iter().map(|uses| uses > 1).collect();
         let (orders, adjoints) = (graph.orders(), graph.panel_adjoints());
-        Self { readers, exact, folded, shared, orders, adjoints, idle: Mutex::default() }
+        Self { readers, exact, folded, orders, adjoints, idle: Mutex::default() }
     }
 
     /// Runs `work` with memory that earlier passes may have used.
@@ -103,69 +105,132 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// A network over the set around one input: intervals of all values, lines and
-/// planes of all nodes.
-pub(super) struct Relaxed<'a> {
+/// A network over `B` boxes: intervals of all values, lines and planes of all
+/// nodes. Numbers that differ from box to box stand side by side; `B` is a power
+/// of two, at most [`BOXES`].
+pub(crate) struct Relaxed<'a, const B: usize> {
     graph: &'a Graph,
     plan: &'a Plan<'a>,
     /// Bounds of every value.
-    pub(super) values: Vec<Intervals>,
-    steps: Vec<Step>,
-    /// The greatest absolute values of shared values, in their orders.
-    sizes: Vec<Vec<f64>>,
+    pub(crate) values: Vec<Intervals>,
+    steps: Vec<Step<B>>,
+    /// The greatest absolute values of all values, in their orders.
+    sizes: Vec<Vec<[f64; B]>>,
     /// For each input entry, what a coefficient of 1 adds to a bound at most
     /// and how far it reaches to either side, with the rounding of the sums.
-    sides: Vec<[f64; 2]>,
+    sides: Vec<[[f64; B]; 2]>,
     ball: Option<(&'a Ball, Vec<f64>)>,
+    /// Boxes that hold no input for which all values lie where they were said to.
+    pub(crate) empty: [bool; B],
 }
 
-impl<'a> Relaxed<'a> {
-    /// Over set `i`. Intervals are those of IBP, or with `tighten` the better
-    /// of IBP and backward passes; with `choices` the lines can be optimised.
-    pub(super) fn new(
+/// How the intervals of intermediate values are found, and what is kept of them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Effort {
+    /// By backward passes of their own, beside those of IBP.
+    pub(crate) tighten: bool,
+    /// With the lines that gradient ascent chooses among.
+    pub(crate) choices: bool,
+}
+
+impl<'a> Relaxed<'a, 1> {
+    /// Over set `i`.
+    pub(super) fn of_set(
         graph: &'a Graph,
         plan: &'a Plan<'a>,
         sets: &'a InputBox,
         i: usize,
-        tighten: bool,
-        choices: bool,
+        effort: Effort,
     ) -> Self {
         let input = Intervals { lower: sets.lower().row(i).to_vec(), upper: sets.upper().row(i).to_vec() };
         let ball = sets.balls().map(|ball| (ball, ball.centre.row(i).to_vec()));
-        let rounding = gamma(input.lower.len());
-        let side = |(&lower, &upper): (&f64, &f64)| {
-            let (centre, radius) = centre_radius(lower, upper);
-            [centre, radius + rounding * centre.abs()]
+        Self::new(graph, plan, input, ball, effort, |_, _| ())
+    }
+}
+
+impl<'a, const B: usize> Relaxed<'a, B> {
+    /// Over the boxes of `input`, cut to a ball where one is given with the
+    /// centre. `narrow` may tell that only those inputs matter for which a value
+    /// lies in narrower intervals than these; where they become empty the box
+    /// has no such inputs.
+    pub(crate) fn new(
+        graph: &'a Graph,
+        plan: &'a Plan<'a>,
+        input: Intervals,
+        ball: Option<(&'a Ball, Vec<f64>)>,
+        effort: Effort,
+        mut narrow: impl FnMut(ValueId, &mut Intervals),
+    ) -> Self {
+        let rounding = gamma(graph.input_len());
+        let (lower, upper) = (input.lower.as_chunks::<B>().0, input.upper.as_chunks::<B>().0);
+        let side = |(&lower, &upper): (&[f64; B], &[f64; B])| {
+            let (centre, mut radius) = centres_radii(lower, upper);
+            radius.iter_mut().zip(centre).for_each(|(radius, centre)| *radius += rounding * centre.abs());
+            [centre, radius]
         };
-        let sides = input.lower.iter().zip(&input.upper).map(side).collect();
-        let mut relaxed =
-            Self { graph, plan, values: vec![input], steps: Vec::new(), sizes: Vec::new(), sides, ball };
+        let sides = lower.iter().zip(upper).map(side).collect();
+        let mut relaxed = Self {
+            graph,
+            plan,
+            values: vec![input],
+            steps: Vec::new(),
+            sizes: Vec::new(),
+            sides,
+            ball,
+            empty: [false; B],
+        };
         relaxed.measure(0);
-        let mut scratch = Vec::new();
+        let mut memory = Memory::default();
         for index in 0..graph.nodes.len() {
-            let (bounds, sums) = node_bounds_and_sizes(graph, index, &relaxed.values, &mut scratch);
-            let mut step = Step::new(graph, index, &relaxed.values, &plan.orders, &sums, choices);
+            let (bounds, sums) = node_bounds_and_sizes::<B>(graph, index, &relaxed.values, &mut memory);
+            let mut step = Step::new(graph, index, &relaxed.values, &plan.orders, &sums, effort.choices);
             if let Some(producer) = graph.nodes[index].inputs[0].checked_sub(1).filter(|&p| plan.folded[p]) {
                 step.fold(&relaxed.steps[producer]);
             }
             relaxed.steps.push(step);
+            let (mut cut, v) = (bounds.clone(), index + 1);
+            narrow(v, &mut cut);
             relaxed.values.push(bounds);
-            let exact = relaxed.plan.exact[index + 1] && relaxed.ball.is_none();
-            if tighten && !exact && !relaxed.plan.readers[index + 1].is_empty() {
-                relaxed.tighten(index + 1);
+            relaxed.intersect(v, &cut);
+            let exact = relaxed.plan.exact[v] && relaxed.ball.is_none();
+            if effort.tighten && !exact && !relaxed.plan.readers[v].is_empty() {
+                relaxed.tighten(v);
             }
-            relaxed.measure(index + 1);
+            relaxed.measure(v);
         }
         relaxed
     }
 
+    /// Narrows the intervals of a value to those of `cut`.
+    fn intersect(&mut self, v: ValueId, cut: &Intervals) {
+        for i in 0..cut.lower.len() {
+            self.narrow(v, i, [cut.lower[i], cut.upper[i]]);
+        }
+    }
+
+    /// Narrows one interval of a value, where that is more than undefined. One
+    /// that becomes empty says that its box is.
+    fn narrow(&mut self, v: ValueId, i: usize, [low, high]: [f64; 2]) {
+        let Intervals { lower, upper } = &mut self.values[v];
+        let (low, high) = (lower[i].max(low), upper[i].min(high));
+        if lower[i].is_nan() || upper[i].is_nan() || low.is_nan() || high.is_nan() {
+            return;
+        }
+        if low <= high {
+            (lower[i], upper[i]) = (low, high);
+        } else {
+            // Where the network may be undefined, ends may cross for no other reason.
+            let of = i % B;
+            let defined = |x: &Intervals| !x.lower.iter().skip(of).step_by(B).any(|l| l.is_nan());
+            self.empty[of] |= self.values.iter().all(defined);
+        }
+    }
+
     /// Fills in the sizes of a value whose bounds are final.
     fn measure(&mut self, v: ValueId) {
-        let mut sizes = Vec::new();
-        if self.plan.shared[v] {
-            let magnitudes = self.values[v].magnitudes();
-            sizes.extend(self.plan.orders[v].entries(magnitudes.len()).map(|entry| magnitudes[entry]));
-        }
+        let magnitudes = self.values[v].magnitudes();
+        let (magnitudes, _) = magnitudes.as_chunks::<B>();
+        let sizes = self.plan.orders[v].entries(magnitudes.len()).map(|entry| magnitudes[entry]).collect();
         self.sizes.push(sizes);
     }
 
@@ -175,12 +240,12 @@ impl<'a> Relaxed<'a> {
     /// is still not.
     fn tighten(&mut self, v: ValueId) {
         let order = self.plan.orders[v];
-        // Neighbours in a panel together, as they read the same window.
-        let mut loose: Vec<usize> =
-            order.entries(self.graph.len(v)).filter(|&entry| self.is_loose(v, entry)).collect();
-        let near = |&entry: &usize| {
+        // Neighbours in a panel together, as they read the same window; `B` to each entry.
+        let all = order.entries(self.graph.len(v)).flat_map(|entry| entry * B..(entry + 1) * B);
+        let mut loose: Vec<usize> = all.filter(|&i| !self.empty[i % B] && self.is_loose(v, i)).collect();
+        let near = |&i: &usize| {
             let Intervals { lower, upper } = &self.values[v];
-            if -lower[entry] < upper[entry] { 1.0 } else { -1.0 }
+            if -lower[i] < upper[i] { 1.0 } else { -1.0 }
         };
         let mut signs: Vec<f64> = loose.iter().map(near).collect();
         for _ in 0..2 {
@@ -188,45 +253,66 @@ impl<'a> Relaxed<'a> {
             let bounds: Vec<f64> = functions
                 .par_chunks(LANES)
                 .flat_map_iter(|functions| {
-                    let start = |panel: &mut Panel| {
-                        for (lane, &(entry, sign)) in functions.iter().enumerate() {
-                            panel.entry(order.place(entry)).0[lane] = sign;
+                    let boxes = std::array::from_fn(|lane| functions.get(lane).map_or(0, |f| f.0 % B) as u8);
+                    let start = |pass: &mut Pass<B>, memory: &mut Workspace| {
+                        let panel = self.pending(pass, v, memory);
+                        for (lane, &(i, sign)) in functions.iter().enumerate() {
+                            panel.entry(order.place(i / B)).0[lane] = sign;
                         }
                     };
-                    let bounds = self.plan.with_workspace(|memory| self.lower(v, start, None, memory));
+                    let bounds = self.plan.with_workspace(|memory| self.lower(v, boxes, start, None, memory));
                     bounds.0.into_iter().take(functions.len())
                 })
                 .collect();
-            let Intervals { lower, upper } = &mut self.values[v];
-            for (&(entry, sign), bound) in functions.iter().zip(bounds) {
-                let end = if sign > 0.0 { lower[entry].max(bound) } else { upper[entry].min(-bound) };
-                let (low, high) = if sign > 0.0 { (end, upper[entry]) } else { (lower[entry], end) };
-                // They cross only where the network is undefined.
-                if low <= high {
-                    (lower[entry], upper[entry]) = (low, high);
-                }
+            for (&(i, sign), bound) in functions.iter().zip(bounds) {
+                let infinite = f64::INFINITY;
+                self.narrow(v, i, if sign > 0.0 { [bound, infinite] } else { [-infinite, -bound] });
             }
-            let rest = functions.into_iter().filter(|&(entry, _)| self.is_loose(v, entry));
-            (loose, signs) = rest.map(|(entry, sign)| (entry, -sign)).unzip();
+            let rest = functions.into_iter().filter(|&(i, _)| self.is_loose(v, i));
+            (loose, signs) = rest.map(|(i, sign)| (i, -sign)).unzip();
         }
     }
 
-    /// Whether an entry of a value is worth a backward pass.
-    fn is_loose(&self, v: ValueId, entry: usize) -> bool {
-        let (lower, upper) = (self.values[v].lower[entry], self.values[v].upper[entry]);
-        let bends = |&reader: &usize| match &self.graph.nodes[reader].op {
+    /// Whether an entry of a value, in one box, is worth a backward pass.
+    fn is_loose(&self, v: ValueId, i: usize) -> bool {
+        let (lower, upper) = (self.values[v].lower[i], self.values[v].upper[i]);
+        let turns = |&reader: &usize| match &self.graph.nodes[reader].op {
             op @ Op::Elementwise(function) if op.is_piecewise_linear() => {
-                let lines = function.lines(entry, lower, upper, Hint::default());
+                let lines = function.lines(i / B, lower, upper, Hint::default());
                 lines.lower != lines.upper
             }
             _ => true,
         };
-        lower < upper && self.plan.readers[v].iter().any(bends)
+        lower < upper && self.plan.readers[v].iter().any(turns)
     }
 
-    /// Lower bounds on functions of the output with these coefficients
-    /// (`rows x classes`), with as many steps of optimising lines.
-    pub(super) fn output_lower(&self, coefficients: &[f64], rows: usize, iterations: usize) -> Vec<f64> {
-        self.optimised(self.graph.output, coefficients, rows, iterations)
+    /// Lower bounds of these rows, with as many steps of choosing lines, weights
+    /// and multipliers for those that are not positive without.
+    pub(crate) fn lower_bounds(&self, rows: &[Row], iterations: usize) -> Vec<f64> {
+        let panels = |rows: &[Row], iterations| -> Vec<f64> {
+            let bound = |rows: &[Row]| {
+                let bounds = self.plan.with_workspace(|memory| match iterations {
+                    0 => self.bound_plainly(rows, memory),
+                    _ => self.ascend(rows, &mut self.default_slopes(rows), iterations, memory),
+                });
+                bounds.0.into_iter().take(rows.len())
+            };
+            rows.par_chunks(LANES).flat_map_iter(bound).collect()
+        };
+        let mut best = panels(rows, 0);
+        if iterations > 0 {
+            let open: Vec<usize> = (0..rows.len()).filter(|&row| !(best[row] > 0.0)).collect();
+            let again: Vec<Row> = open.iter().map(|&row| rows[row]).collect();
+            for (row, bound) in open.into_iter().zip(panels(&again, iterations)) {
+                best[row] = best[row].max(bound);
+            }
+        }
+        best
+    }
+
+    /// The bias of an affine node at an entry of its result.
+    fn bias(&self, index: usize, entry: usize) -> f64 {
+        let Op::Affine(op) = &self.graph.nodes[index].op else { return 0.0 };
+        op.bias().map_or(0.0, |bias| bias.at(entry))
     }
 }

@@ -1,37 +1,44 @@
 //! Choosing the lines of elementwise functions by gradient ascent on the bound
-//! (alpha-CROWN, Xu et al. 2021).
+//! (alpha-CROWN, Xu et al. 2021), together with the multipliers of cuts
+//! (beta-CROWN, Wang et al. 2021) and the weights of functions.
 //!
-//! Each function has its own choice for each entry of each function: a number in
+//! Each function has its own choice for each entry of each row: a number in
 //! `[-1, 1]` that moves the line from the default (0) towards those at the
 //! ends of what the function allows. A convex combination of valid lines is
 //! valid, so every choice gives a sound bound, and the first is CROWN's.
 
-use rayon::prelude::*;
-
 use super::Relaxed;
-use super::step::Kind;
+use super::rows::{Multipliers, Row};
+use super::step::{Kind, Sides};
 use crate::bounds::Intervals;
-use crate::graph::ValueId;
 use crate::kernels::{LANES, Lane, Panel};
-use crate::ops::{Line, Lines, Op, Weights, Workspace};
+use crate::ops::{Line, Op, Weights, Workspace};
 
-/// The choices, and what the last backward pass found.
+/// The choices of a panel of rows, and what the last backward pass found.
 #[derive(Default)]
-pub(super) struct Slopes {
+pub(crate) struct Slopes {
     /// Choices for each entry of each node that has any.
-    pub(super) chosen: Vec<Option<Vec<Lane>>>,
+    pub(crate) chosen: Vec<Option<Vec<Lane>>>,
+    /// Multipliers of each row.
+    pub(crate) multipliers: Vec<Multipliers>,
     /// Coefficients on the result of each node with lines or planes.
-    pub(super) coefficients: Vec<Option<Panel>>,
+    pub(crate) coefficients: Vec<Option<Panel>>,
     /// Coefficients on the network's input.
-    pub(super) input: Option<Panel>,
+    pub(crate) input: Option<Panel>,
 }
 
-/// The line for the coefficient `a` and choice `t`. Computed with a few
-/// roundings, which the charge of the step covers.
-pub(super) fn line(default: &[Line; 2], choices: &[Lines; 2], t: f64, a: f64) -> Line {
-    let from = default[usize::from(a < 0.0)];
-    let to = &choices[usize::from(t > 0.0)];
-    let to = if a < 0.0 { to.upper } else { to.lower };
+/// The line of box `of` for the coefficient `a` and choice `t`. Computed with a
+/// few roundings, which the charge of the step covers.
+#[inline(always)]
+pub(super) fn line<const B: usize>(
+    default: &Sides<B>,
+    choices: &[Sides<B>; 2],
+    of: usize,
+    t: f64,
+    a: f64,
+) -> Line {
+    let side = usize::from(a < 0.0);
+    let (from, to) = (default.line(side, of), choices[usize::from(t > 0.0)].line(side, of));
     if t == 0.0 || from == to {
         return from;
     }
@@ -42,95 +49,69 @@ pub(super) fn line(default: &[Line; 2], choices: &[Lines; 2], t: f64, a: f64) ->
     }
 }
 
-/// Size of the steps; halves over the iterations.
+/// Size of the steps; halves twice over the iterations.
 const STEP: f64 = 0.5;
 
-impl Relaxed<'_> {
-    /// Lower bounds of functions with these coefficients (`rows x len`) of
-    /// the value `from`, the best of `iterations` choices of lines for each.
-    pub(super) fn optimised(
-        &self,
-        from: ValueId,
-        coefficients: &[f64],
-        rows: usize,
-        iterations: usize,
-    ) -> Vec<f64> {
-        let (len, order) = (self.graph.len(from), self.plan.orders[from]);
-        let start = |rows: &[usize], panel: &mut Panel| {
-            for (lane, row) in rows.iter().enumerate() {
-                for (i, &a) in coefficients[row * len..][..len].iter().enumerate().filter(|(_, a)| **a != 0.0)
-                {
-                    panel.entry(order.place(i)).0[lane] = a;
-                }
-            }
-        };
-        let panels = |rows: &[usize], iterations| -> Vec<f64> {
-            let bound = |rows: &[usize]| {
-                self.plan.with_workspace(|memory| {
-                    let start = |panel: &mut Panel| start(rows, panel);
-                    let bounds = match iterations {
-                        0 => self.lower(from, start, None, memory),
-                        _ => self.ascend(from, start, rows.len(), iterations, memory),
-                    };
-                    bounds.0[..rows.len()].to_vec()
-                })
-            };
-            rows.par_chunks(LANES).flat_map_iter(bound).collect()
-        };
-        let all: Vec<usize> = (0..rows).collect();
-        let mut best = panels(&all, 0);
-        let open: Vec<usize> = all.into_iter().filter(|&row| !(best[row] > 0.0)).collect();
-        if iterations > 0 {
-            for (&row, bound) in open.iter().zip(panels(&open, iterations)) {
-                best[row] = best[row].max(bound);
-            }
+impl<const B: usize> Relaxed<'_, B> {
+    /// CROWN's choices for these rows, without multipliers.
+    pub(crate) fn default_slopes(&self, rows: &[Row]) -> Slopes {
+        let free =
+            |index: usize| matches!(&self.steps[index].kind, Kind::Elementwise { choices: Some(_), .. });
+        let zeros = |index| free(index).then(|| vec![Lane::ZERO; self.graph.len(index + 1)]);
+        Slopes {
+            chosen: (0..self.graph.output).map(zeros).collect(),
+            multipliers: rows.iter().map(Multipliers::new).collect(),
+            ..Slopes::default()
         }
-        best
     }
 
-    /// The best bounds of one panel over `iterations` steps. Ends when those
-    /// of the first `rows` functions are positive.
-    fn ascend(
+    /// The best bounds of a panel of rows over `iterations` steps from the given
+    /// choices, which end at those of the last. Ends when all are positive.
+    pub(crate) fn ascend(
         &self,
-        from: ValueId,
-        start: impl Fn(&mut Panel),
-        rows: usize,
+        rows: &[Row],
+        slopes: &mut Slopes,
         iterations: usize,
         memory: &mut Workspace,
     ) -> Lane {
-        let free =
-            |index: usize| matches!(&self.steps[index].kind, Kind::Elementwise { choices: Some(_), .. });
-        let zeros = || -> Vec<Option<Vec<Lane>>> {
-            (0..from).map(|i| free(i).then(|| vec![Lane::ZERO; self.graph.len(i + 1)])).collect()
-        };
-        let mut slopes = Slopes { chosen: zeros(), ..Slopes::default() };
-        let [mut first, mut second] = [zeros(), zeros()];
+        let mut moments: Vec<Option<Vec<[Lane; 2]>>> = slopes
+            .chosen
+            .iter()
+            .map(|chosen| chosen.as_ref().map(|c| vec![[Lane::ZERO; 2]; c.len()]))
+            .collect();
         let mut best = Lane([f64::NEG_INFINITY; LANES]);
         for iteration in 0..=iterations {
-            slopes.coefficients = (0..from).map(|_| None).collect();
-            let bounds = self.lower(from, &start, Some(&mut slopes), memory);
+            slopes.coefficients.clear();
+            slopes.coefficients.resize_with(self.graph.output, || None);
+            let bounds = self.bound(rows, slopes, memory);
             best.0.iter_mut().zip(bounds.0).for_each(|(best, bound)| *best = best.max(bound));
-            if iteration == iterations || best.0[..rows].iter().all(|&b| b > 0.0) {
+            if iteration == iterations || best.0[..rows.len()].iter().all(|&b| b > 0.0) {
                 break;
             }
-            let gradients = self.gradients(from, &slopes);
+            let (gradients, values) = self.gradients(rows, slopes);
             let rate = STEP * 0.5_f64.powf(2.0 * iteration as f64 / iterations as f64);
-            for (index, gradient) in gradients.into_iter().enumerate() {
-                let (Some(gradient), Some(chosen)) = (gradient, &mut slopes.chosen[index]) else { continue };
-                let (Some(first), Some(second)) = (&mut first[index], &mut second[index]) else { continue };
-                adam(chosen, &gradient, first, second, rate, iteration);
+            let all = gradients.into_iter().zip(&mut slopes.chosen).zip(&mut moments);
+            for ((gradient, chosen), moments) in all {
+                if let (Some(gradient), Some(chosen), Some(moments)) = (gradient, chosen, moments) {
+                    adam(chosen, &gradient, moments, rate, iteration);
+                }
             }
+            self.improve_multipliers(rows, slopes, &values, rate, iteration);
         }
         best
     }
 
     /// How the bounds grow with each choice. By the envelope theorem that is
     /// the derivative at the input where the linear function is least: the
-    /// coefficient times the distance between the lines there.
-    fn gradients(&self, from: ValueId, slopes: &Slopes) -> Vec<Option<Vec<Lane>>> {
+    /// coefficient times the distance between the lines there. Also all values
+    /// there, through the chosen lines (`LANES x entries`).
+    #[expect(clippy::type_complexity, reason = "two lists, one entry for each node and each value")]
+    fn gradients(&self, rows: &[Row], slopes: &Slopes) -> (Vec<Option<Vec<Lane>>>, Vec<Option<Vec<f64>>>) {
+        let from = self.graph.output;
+        let boxes = Row::boxes(rows);
         let mut values: Vec<Option<Vec<f64>>> = (0..=from).map(|_| None).collect();
         let mut gradients: Vec<Option<Vec<Lane>>> = (0..from).map(|_| None).collect();
-        values[0] = slopes.input.as_ref().map(|a| self.least_inputs(a));
+        values[0] = slopes.input.as_ref().map(|a| self.least_inputs(rows, a));
         let mut scratch = Vec::new();
         for index in 0..from {
             let node = &self.graph.nodes[index];
@@ -151,18 +132,17 @@ impl Relaxed<'_> {
                     let mut gradient = vec![Lane::ZERO; if chosen.is_some() { len } else { 0 }];
                     for (i, entry) in self.plan.orders[index + 1].entries(len).enumerate() {
                         for (lane, &a) in a.get(i).0.iter().enumerate() {
-                            let k = lane * len + entry;
+                            let (k, of) = (lane * len + entry, usize::from(boxes[lane]) & (B - 1));
                             let at = |line: Line| line.slope * inputs[0][k] + line.offset;
-                            let default = lines[i][usize::from(a < 0.0)];
+                            let default = lines[i].line(usize::from(a < 0.0), of);
                             let Some((choices, chosen)) = chosen else {
                                 out[k] = at(default);
                                 continue;
                             };
                             let t = chosen[i].0[lane];
-                            out[k] = at(line(&lines[i], &choices[i], t, a));
+                            out[k] = at(line(&lines[i], &choices[i], of, t, a));
                             if a != 0.0 {
-                                let side =
-                                    |lines: &Lines| at(if a > 0.0 { lines.lower } else { lines.upper });
+                                let side = |sides: &Sides<B>| at(sides.line(usize::from(a < 0.0), of));
                                 let [down, up] = [0, 1].map(|end| a * (side(&choices[i][end]) - at(default)));
                                 gradient[i].0[lane] = match t {
                                     t if t > 0.0 => up,
@@ -177,9 +157,9 @@ impl Relaxed<'_> {
                     gradients[index] = chosen.map(|_| gradient);
                 }
                 (Kind::Product { planes }, Some(a)) => {
-                    for i in 0..len {
-                        for (lane, &a) in a.get(i).0.iter().enumerate() {
-                            let plane = &planes[i][usize::from(a < 0.0)];
+                    for (lane, &of) in boxes.iter().enumerate() {
+                        for (i, pair) in planes[usize::from(of) & (B - 1)].iter().enumerate() {
+                            let plane = &pair[usize::from(a.get(i).0[lane] < 0.0)];
                             let at = |&(v, j, c): &(usize, usize, f64)| {
                                 let entry = self.plan.orders[node.inputs[v]].entry(j);
                                 c * inputs[v][lane * (inputs[v].len() / LANES) + entry]
@@ -192,44 +172,46 @@ impl Relaxed<'_> {
             }
             values[index + 1] = Some(out);
         }
-        gradients
+        (gradients, values)
     }
 
-    /// For every function the point of the input set at which it is least
+    /// For every row the point of its box at which its linear function is least
     /// (`LANES x entries`).
-    fn least_inputs(&self, a: &Panel) -> Vec<f64> {
+    pub(crate) fn least_inputs(&self, rows: &[Row], a: &Panel) -> Vec<f64> {
         let Intervals { lower, upper } = &self.values[0];
-        let entries = |lane: usize| {
-            let at = move |i: usize| if a.get(i).0[lane] > 0.0 { lower[i] } else { upper[i] };
-            (0..lower.len()).map(at)
-        };
-        (0..LANES).flat_map(entries).collect()
+        let order = self.plan.orders[0];
+        let mut out = Vec::with_capacity(LANES * self.sides.len());
+        for (lane, &of) in Row::boxes(rows).iter().enumerate() {
+            out.extend((0..self.sides.len()).map(|i| {
+                let ends = if a.get(order.place(i)).0[lane] > 0.0 { lower } else { upper };
+                ends[i * B + usize::from(of)]
+            }));
+        }
+        out
     }
 }
 
 /// One step of projected Adam (Kingma and Ba 2015) upward.
-fn adam(
-    chosen: &mut [Lane],
-    gradient: &[Lane],
-    first: &mut [Lane],
-    second: &mut [Lane],
-    rate: f64,
-    iteration: usize,
-) {
-    let steps = iteration as i32 + 1;
-    let (scale, squares) = (1.0 - 0.9_f64.powi(steps), 1.0 - 0.999_f64.powi(steps));
-    for (((chosen, gradient), first), second) in chosen.iter_mut().zip(gradient).zip(first).zip(second) {
+fn adam(chosen: &mut [Lane], gradient: &[Lane], moments: &mut [[Lane; 2]], rate: f64, iteration: usize) {
+    for ((chosen, gradient), [first, second]) in chosen.iter_mut().zip(gradient).zip(moments) {
         for lane in 0..LANES {
-            let (g, m, v) = (gradient.0[lane], &mut first.0[lane], &mut second.0[lane]);
-            if !g.is_finite() {
-                continue;
-            }
-            *m = 0.9 * *m + 0.1 * g;
-            *v = 0.999 * *v + 0.001 * g * g;
-            if *v > 0.0 {
-                let step = rate * (*m / scale) / ((*v / squares).sqrt() + 1e-12);
-                chosen.0[lane] = (chosen.0[lane] + step).clamp(-1.0, 1.0);
-            }
+            let step = direction(gradient.0[lane], &mut first.0[lane], &mut second.0[lane], iteration);
+            chosen.0[lane] = (chosen.0[lane] + rate * step).clamp(-1.0, 1.0);
         }
+    }
+}
+
+/// Adam's step of size one from a gradient and the moments of those before it.
+pub(super) fn direction(gradient: f64, first: &mut f64, second: &mut f64, iteration: usize) -> f64 {
+    if !gradient.is_finite() {
+        return 0.0;
+    }
+    let steps = iteration as i32 + 1;
+    *first = 0.9 * *first + 0.1 * gradient;
+    *second = 0.999 * *second + 0.001 * gradient * gradient;
+    if *second > 0.0 {
+        *first / (1.0 - 0.9_f64.powi(steps)) / ((*second / (1.0 - 0.999_f64.powi(steps))).sqrt() + 1e-12)
+    } else {
+        0.0
     }
 }

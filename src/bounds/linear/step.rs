@@ -1,35 +1,60 @@
-//! One node as a backward pass sees it for one input set: what its result is
+//! One node as a backward pass sees it over a few boxes: what its result is
 //! replaced by, and what the replacement costs in rounding.
 
 use crate::bounds::rounding::{gamma, underflow};
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
-use crate::ops::{Hint, Line, Lines, Op, Order};
+use crate::ops::{Hint, Line, Lines, Op, Order, Product};
 
 /// A linear function of a node's result has coefficients `a`. Going backward
 /// it becomes one of the node's inputs. The new coefficients and constants are
 /// rounded; since all values are known to lie in intervals, that changes the
 /// function by no more than `sum |a_i| charge_i + floor`, and from then on the
 /// rounded coefficients count as exact.
-pub(super) struct Step {
-    pub(super) kind: Kind,
+///
+/// Numbers that differ from box to box stand side by side, `B` of them.
+pub(super) struct Step<const B: usize> {
+    pub(super) kind: Kind<B>,
     /// Cost for a coefficient of 1 on each entry of the result.
-    pub(super) charge: Vec<f64>,
+    pub(super) charge: Vec<[f64; B]>,
     /// Whether all constants and costs are finite, so that an entry with
     /// coefficient 0 adds 0.
     pub(super) finite: bool,
     /// Cost of underflow.
-    pub(super) floor: f64,
+    pub(super) floor: [f64; B],
 }
 
-pub(super) enum Kind {
+pub(super) enum Kind<const B: usize> {
     /// The bias of an affine map; its coefficients stay in the graph.
     Affine { offset: Vec<f64> },
     /// Lines below and above each entry, as functions of the node's input or,
     /// after [`Step::fold`], of the linear part of the affine map before it.
-    Elementwise { lines: Vec<[Line; 2]>, choices: Option<Vec<[Lines; 2]>> },
-    /// Planes below and above each entry.
-    Product { planes: Vec<[Plane; 2]> },
+    Elementwise { lines: Vec<Sides<B>>, choices: Option<Vec<[Sides<B>; 2]>> },
+    /// Planes below and above each entry, box after box.
+    Product { planes: Vec<Vec<[Plane; 2]>> },
+}
+
+/// The lines below and above one entry, box beside box.
+#[derive(Clone, Copy)]
+pub(super) struct Sides<const B: usize> {
+    /// Below, above.
+    pub(super) slope: [[f64; B]; 2],
+    pub(super) offset: [[f64; B]; 2],
+}
+
+impl<const B: usize> Sides<B> {
+    fn new(lines: [Lines; B]) -> Self {
+        Self {
+            slope: [lines.map(|l| l.lower.slope), lines.map(|l| l.upper.slope)],
+            offset: [lines.map(|l| l.lower.offset), lines.map(|l| l.upper.offset)],
+        }
+    }
+
+    /// The line of a box below (0) or above (1).
+    #[inline(always)]
+    pub(super) fn line(&self, side: usize, of: usize) -> Line {
+        Line { slope: self.slope[side][of], offset: self.offset[side][of] }
+    }
 }
 
 /// A plane over the inputs of a node: `(input, place of the entry, coefficient)`
@@ -40,7 +65,7 @@ pub(super) struct Plane {
     pub(super) offset: f64,
 }
 
-impl Step {
+impl<const B: usize> Step<B> {
     /// Node `index`, whose inputs have these bounds. With `choices` also the
     /// lines at both ends of what elementwise functions allow. Entries stand
     /// in the `orders` of their values. An affine node, `A x + b`, needs `sums`,
@@ -57,7 +82,10 @@ impl Step {
         let len = graph.len(index + 1);
         let entries = orders[index + 1].entries(len);
         let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| values[v].magnitudes()).collect();
-        let total: f64 = sizes.iter().flatten().sum();
+        let mut total = [0.0; B];
+        for sizes in sizes.iter().flat_map(|sizes| sizes.as_chunks::<B>().0) {
+            total.iter_mut().zip(sizes).for_each(|(total, size)| *total += size);
+        }
         match &node.op {
             Op::Affine(op) => {
                 let terms = op.adjoint_terms();
@@ -66,75 +94,69 @@ impl Step {
                 let offset: Vec<f64> =
                     op.bias().map_or(Vec::new(), |b| entries.clone().map(|i| b.at(i)).collect());
                 let biases = offset.iter().copied().chain(std::iter::repeat(0.0));
-                let of = |(i, bias): (usize, f64)| error * sums[i] + gamma(len) * bias.abs() + bias_error;
-                let charge: Vec<f64> = entries.zip(biases).map(of).collect();
-                let floor = underflow(terms) * (1.0 + total);
-                let finite = all_finite(offset.iter().chain(&charge));
+                let (sums, _) = sums.as_chunks::<B>();
+                let of = |(i, bias): (usize, f64)| {
+                    sums[i].map(|sum| error * sum + gamma(len) * bias.abs() + bias_error)
+                };
+                let charge: Vec<[f64; B]> = entries.zip(biases).map(of).collect();
+                let floor = total.map(|total| underflow(terms) * (1.0 + total));
+                let finite = offset.iter().chain(charge.as_flattened()).all(|x| x.is_finite());
                 Self { kind: Kind::Affine { offset }, charge, finite, floor }
             }
             Op::Elementwise(function) => {
                 let x = &values[node.inputs[0]];
-                let lines = |hint| -> Vec<Lines> {
-                    entries.clone().map(|i| function.lines(i, x.lower[i], x.upper[i], hint)).collect()
+                let (lower, upper, sizes) =
+                    (x.lower.as_chunks::<B>().0, x.upper.as_chunks::<B>().0, sizes[0].as_chunks::<B>().0);
+                let at = |i: usize, hint| {
+                    Sides::new(std::array::from_fn(|b| function.lines(i, lower[i][b], upper[i][b], hint)))
                 };
-                let hinted = |t| lines(Hint { lower: Some(t), upper: Some(t) });
-                let default = lines(Hint::default());
-                let choices = choices.then(|| {
-                    hinted(0.0).into_iter().zip(hinted(1.0)).map(|(a, b)| [a, b]).collect::<Vec<_>>()
-                });
-                let charge: Vec<f64> = entries
-                    .clone()
-                    .enumerate()
-                    .map(|(place, i)| {
-                        let all = choices.as_ref().map_or([default[place]; 2], |c| c[place]);
-                        let worst = |side: fn(&Lines) -> Line| {
-                            let used = [side(&default[place]), side(&all[0]), side(&all[1])];
+                let ends = [0.0, 1.0].map(|t| Hint { lower: Some(t), upper: Some(t) });
+                let lines: Vec<Sides<B>> = entries.clone().map(|i| at(i, Hint::default())).collect();
+                let choices: Option<Vec<[Sides<B>; 2]>> =
+                    choices.then(|| entries.clone().map(|i| ends.map(|hint| at(i, hint))).collect());
+                let charge = entries.clone().enumerate().map(|(place, i)| {
+                    let default = &lines[place];
+                    let all = choices.as_ref().map_or([default; 2], |c| c[place].each_ref());
+                    std::array::from_fn(|b| {
+                        let worst = |side: usize| {
+                            let used = [default, all[0], all[1]].map(|sides| sides.line(side, b));
                             let slopes: f64 = used.iter().map(|line| line.slope.abs()).sum();
                             let offsets: f64 = used.iter().map(|line| line.offset.abs()).sum();
-                            let slopes = if slopes == 0.0 { 0.0 } else { slopes * sizes[0][i] };
+                            let slopes = if slopes == 0.0 { 0.0 } else { slopes * sizes[i][b] };
                             gamma(0) * slopes + gamma(len) * offsets
                         };
-                        worst(|l| l.lower).max(worst(|l| l.upper))
+                        worst(0).max(worst(1))
                     })
-                    .collect();
-                let floor = rounding::underflow(len) * (1.0 + total);
-                let lines: Vec<[Line; 2]> = default.iter().map(|l| [l.lower, l.upper]).collect();
+                });
+                let charge = charge.collect();
+                let floor = total.map(|total| rounding::underflow(len) * (1.0 + total));
                 let mut step =
                     Self { kind: Kind::Elementwise { lines, choices }, charge, finite: false, floor };
                 step.settle();
                 step
             }
             Op::Product(op) => {
-                let bounds: Vec<_> =
-                    node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
                 let place = |input: usize, entry: usize| orders[node.inputs[input]].place(entry);
-                let sizes: Vec<Vec<f64>> = (node.inputs.iter().zip(&sizes))
-                    .map(|(&v, sizes)| orders[v].entries(sizes.len()).map(|i| sizes[i]).collect())
-                    .collect();
-                let mut planes = Vec::with_capacity(len);
-                let mut uses: Vec<Vec<usize>> = sizes.iter().map(|s| vec![0; s.len()]).collect();
-                op.planes(&bounds, |_, lower, upper| {
-                    let pair = [lower, upper].map(|plane| Plane {
-                        terms: plane
-                            .terms
-                            .iter()
-                            .map(|t| (t.input, place(t.input, t.entry), t.coefficient))
-                            .collect(),
-                        offset: plane.offset,
-                    });
-                    for &(input, entry, _) in pair.iter().flat_map(|p| &p.terms) {
-                        uses[input][entry] += 1;
-                    }
-                    planes.push(pair);
-                });
-                // Each input entry collects at most this many terms.
-                let most = uses.iter().flatten().max().copied().unwrap_or(0);
-                let cost = |plane: &Plane| {
-                    let terms = plane.terms.iter().map(|&(v, i, c)| c.abs() * sizes[v][i]);
-                    gamma(most) * terms.sum::<f64>() + gamma(len) * plane.offset.abs()
-                };
-                let charge: Vec<f64> = planes.iter().map(|[low, high]| cost(low).max(cost(high))).collect();
-                let floor = underflow(most) * (1.0 + total);
+                let (mut planes, mut charges, mut floor) = (Vec::new(), Vec::new(), [0.0; B]);
+                for b in 0..B {
+                    let of_box =
+                        |ends: &[f64]| -> Vec<f64> { ends.iter().skip(b).step_by(B).copied().collect() };
+                    let ends: Vec<[Vec<f64>; 2]> = (node.inputs.iter())
+                        .map(|&v| [of_box(&values[v].lower), of_box(&values[v].upper)])
+                        .collect();
+                    let bounds: Vec<_> = ends.iter().map(|[l, u]| (&l[..], &u[..])).collect();
+                    let sizes: Vec<Vec<f64>> = (node.inputs.iter().zip(&sizes))
+                        .map(|(&v, sizes)| {
+                            let sizes = of_box(sizes);
+                            orders[v].entries(sizes.len()).map(|i| sizes[i]).collect()
+                        })
+                        .collect();
+                    let (pairs, charge, most) = product(op, &bounds, len, &sizes, place);
+                    planes.push(pairs);
+                    charges.push(charge);
+                    floor[b] = underflow(most) * (1.0 + total[b]);
+                }
+                let charge = (0..len).map(|i| std::array::from_fn(|b| charges[b][i])).collect();
                 Self { kind: Kind::Product { planes }, charge, finite: false, floor }
             }
         }
@@ -148,19 +170,24 @@ impl Step {
             return;
         };
         let terms = gamma(lines.len());
-        for (i, charge) in self.charge.iter_mut().enumerate() {
+        for (i, charges) in self.charge.iter_mut().enumerate() {
             let bias = offset.get(i).copied().unwrap_or(0.0);
+            let (mut steepest, mut largest) = ([0.0_f64; B], [0.0_f64; B]);
             let chosen = choices.as_mut().map(|c| &mut c[i]).into_iter().flatten();
-            let chosen = chosen.flat_map(|Lines { lower, upper }| [lower, upper]);
-            let (mut steepest, mut largest) = (0.0_f64, 0.0_f64);
-            for line in lines[i].iter_mut().chain(chosen) {
-                steepest = steepest.max(line.slope.abs());
-                largest += (line.slope * bias).abs();
-                line.offset += line.slope * bias;
+            for sides in std::iter::once(&mut lines[i]).chain(chosen) {
+                for (slopes, offsets) in sides.slope.iter().zip(&mut sides.offset) {
+                    for b in 0..B {
+                        steepest[b] = steepest[b].max(slopes[b].abs());
+                        largest[b] += (slopes[b] * bias).abs();
+                        offsets[b] += slopes[b] * bias;
+                    }
+                }
             }
-            let passed = if steepest == 0.0 { 0.0 } else { steepest * before.charge[i] };
-            // Of `s b`, its sum with `o`, and the sums that it enters.
-            *charge = (*charge * (1.0 + terms) + 2.0 * terms * largest + passed) * (1.0 + gamma(0));
+            for (b, charge) in charges.iter_mut().enumerate() {
+                let passed = if steepest[b] == 0.0 { 0.0 } else { steepest[b] * before.charge[i][b] };
+                // Of `s b`, its sum with `o`, and the sums that it enters.
+                *charge = (*charge * (1.0 + terms) + 2.0 * terms * largest[b] + passed) * (1.0 + gamma(0));
+            }
         }
         self.settle();
     }
@@ -168,12 +195,38 @@ impl Step {
     /// Finds out whether the lines and charges of a function are finite.
     fn settle(&mut self) {
         let Kind::Elementwise { lines, choices } = &self.kind else { return };
-        let chosen = choices.iter().flatten().flatten().flat_map(|l| [l.lower, l.upper]);
-        let all = lines.iter().flatten().copied().chain(chosen);
-        self.finite = all.map(|line| line.offset).chain(self.charge.iter().copied()).all(f64::is_finite);
+        let all = lines.iter().chain(choices.iter().flatten().flatten());
+        let offsets = all.flat_map(|sides| sides.offset.as_flattened());
+        self.finite = offsets.chain(self.charge.as_flattened()).all(|x| x.is_finite());
     }
 }
 
-fn all_finite<'a>(mut values: impl Iterator<Item = &'a f64>) -> bool {
-    values.all(|x| x.is_finite())
+/// Planes, their costs, and how many terms an entry of the inputs collects at most.
+fn product(
+    op: &Product,
+    bounds: &[(&[f64], &[f64])],
+    len: usize,
+    sizes: &[Vec<f64>],
+    place: impl Fn(usize, usize) -> usize,
+) -> (Vec<[Plane; 2]>, Vec<f64>, usize) {
+    let mut planes = Vec::with_capacity(len);
+    let mut uses: Vec<Vec<usize>> = sizes.iter().map(|s| vec![0; s.len()]).collect();
+    op.planes(bounds, |_, lower, upper| {
+        let pair = [lower, upper].map(|plane| Plane {
+            terms: plane.terms.iter().map(|t| (t.input, place(t.input, t.entry), t.coefficient)).collect(),
+            offset: plane.offset,
+        });
+        for &(input, entry, _) in pair.iter().flat_map(|p| &p.terms) {
+            uses[input][entry] += 1;
+        }
+        planes.push(pair);
+    });
+    // Each input entry collects at most this many terms.
+    let most = uses.iter().flatten().max().copied().unwrap_or(0);
+    let cost = |plane: &Plane| {
+        let terms = plane.terms.iter().map(|&(v, i, c)| c.abs() * sizes[v][i]);
+        gamma(most) * terms.sum::<f64>() + gamma(len) * plane.offset.abs()
+    };
+    let charge = planes.iter().map(|[low, high]| cost(low).max(cost(high))).collect();
+    (planes, charge, most)
 }
