@@ -50,5 +50,6 @@ pub mod report;
 pub mod runs;
 pub mod smoothing;
 pub mod tightness;
+pub mod verify;
 
 pub use graph::Graph;

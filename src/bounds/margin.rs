@@ -177,9 +177,9 @@ impl<'a> MarginBounds<'a> {
             }
             let [below, above] = [1.0, -1.0].map(|sign| {
                 let functions: Vec<Function> = (0..classes)
-                    .map(|class| Function { output: vec![(class, sign)], ..Function::default() })
+                    .map(|class| Function { value: vec![(class, sign)], ..Function::default() })
                     .collect();
-                relaxed.lower_bounds(&each(&functions), iterations)
+                relaxed.lower_bounds(self.graph.output, &each(&functions), iterations)
             });
             for class in 0..classes {
                 lower[class] = lower[class].max(below[class]);
@@ -207,12 +207,10 @@ impl<'a> MarginBounds<'a> {
                 continue;
             }
             let intervals = self.from_values(&relaxed.values, &[label]).lower;
-            let margin = |&other: &usize| Function {
-                output: vec![(label, 1.0), (other, -1.0)],
-                ..Function::default()
-            };
+            let margin =
+                |&other: &usize| Function { value: vec![(label, 1.0), (other, -1.0)], ..Function::default() };
             let functions: Vec<Function> = others.iter().map(margin).collect();
-            let linear = relaxed.lower_bounds(&each(&functions), iterations);
+            let linear = relaxed.lower_bounds(self.graph.output, &each(&functions), iterations);
             for (&class, bound) in others.iter().zip(linear) {
                 margins[class] = margins[class].max(intervals[[0, class]]).max(bound);
             }

@@ -7,7 +7,7 @@
 pub(crate) mod directed;
 mod input;
 mod interval;
-mod linear;
+pub(crate) mod linear;
 mod margin;
 mod region;
 pub mod rounding;

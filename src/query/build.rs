@@ -94,6 +94,20 @@ impl Query {
         Ok(Self { graph: builder.joined.finish(), regions, property, places })
     }
 
+    /// As [`Query::new`], with the networks read from files in the order of declaration.
+    ///
+    /// # Errors
+    /// [`QueryError`] also if a network cannot be loaded.
+    pub fn load(property: Property, files: &[&std::path::Path], as_real: bool) -> Result<Self, QueryError> {
+        let ports = files.iter().enumerate().map(|(network, file)| {
+            let hidden = property.variables.iter().filter(|v| v.network == network && v.kind == Kind::Hidden);
+            let names: Vec<&str> = hidden.filter_map(|v| v.onnx_name.as_deref()).collect();
+            crate::onnx::load_ports(file, &crate::onnx::LoadOptions::default(), &names)
+        });
+        let ports = ports.collect::<Result<Vec<Ports>, _>>()?;
+        Self::new(property, &ports, as_real)
+    }
+
     /// The property that is asked.
     #[must_use]
     pub fn property(&self) -> &Property {

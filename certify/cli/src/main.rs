@@ -16,6 +16,7 @@ mod smooth;
 mod status;
 mod study;
 mod tightness;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Prove how many inputs keep their class under every perturbation of size eps.
     Certify(certify::Args),
+    /// Decide whether some input has a property (VNN-LIB 1 or 2): `sat` with one, or `unsat` with a proof.
+    Verify(verify::Args),
     /// Search for perturbations of size eps that change the class.
     Attack(certify::AttackArgs),
     /// Certify an l2 radius (l1 for uniform and Laplace noise) that is false with probability at most alpha.
@@ -76,6 +79,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Certify(args) => certify::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Attack(args) => certify::run_attack(&args),
         Command::Smooth(args) => smooth::run(&args),
         Command::Merge(args) => merge::run(&args),

@@ -53,10 +53,10 @@ impl<const B: usize> Relaxed<'_, B> {
         start(&mut pass, memory);
         for index in (0..from).rev() {
             if let Some(a) = pass.pending[index + 1].take() {
-                if let (Some(slopes), false) =
-                    (&mut slopes, matches!(self.steps[index].kind, Kind::Affine { .. }))
-                {
-                    slopes.coefficients[index] = Some(a.clone());
+                let bends = !matches!(self.steps[index].kind, Kind::Affine { .. });
+                let learned = slopes.as_mut().and_then(|slopes| slopes.coefficients.get_mut(index));
+                if let Some(learned) = learned.filter(|_| bends) {
+                    *learned = Some(a.clone());
                 }
                 self.through(index, a, &mut pass, slopes.as_deref(), memory);
             }
@@ -105,7 +105,7 @@ impl<const B: usize> Relaxed<'_, B> {
                 adjoint.add_to(&mut a, &mut parts, memory, |_| ());
             }
             Kind::Elementwise { lines, choices } => {
-                let chosen = slopes.and_then(|s| s.chosen[index].as_deref()).zip(choices.as_ref());
+                let chosen = slopes.and_then(|s| s.chosen.get(index)?.as_deref()).zip(choices.as_ref());
                 return match chosen {
                     None => self.relax(index, a, pass, memory, |i, a| {
                         let [lower, upper] = lines[i].offset.each_ref().map(|of| pick(of, &boxes));

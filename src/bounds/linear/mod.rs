@@ -16,6 +16,7 @@
 //! | `step` | one node's lines or planes, and what rounding costs there |
 //! | `backward` | the pass from a value to the input |
 //! | `rows` | what is bounded: functions of output and input, weights, cuts |
+//! | `score` | where cuts would help most |
 //! | `slopes` | the choice among lines by gradient ascent |
 //!
 //! # Rounding
@@ -26,6 +27,7 @@
 
 mod backward;
 mod rows;
+mod score;
 mod slopes;
 mod step;
 
@@ -39,8 +41,8 @@ use super::{Ball, InputBox, Intervals};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::LANES;
 use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint, Workspace};
-use backward::Pass;
 pub(crate) use rows::{Cut, Function, Multipliers, Row};
+pub(crate) use score::Candidate;
 pub(crate) use slopes::Slopes;
 use step::Step;
 
@@ -62,7 +64,7 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(graph: &'a Graph) -> Self {
+    pub(crate) fn new(graph: &'a Graph) -> Self {
         let mut readers = vec![Vec::new(); graph.nodes.len() + 1];
         // Whether the entries of a value range independently over a box.
         let mut independent = vec![true];
@@ -96,7 +98,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Runs `work` with memory that earlier passes may have used.
-    fn with_workspace<R>(&self, work: impl FnOnce(&mut Workspace) -> R) -> R {
+    pub(crate) fn with_workspace<R>(&self, work: impl FnOnce(&mut Workspace) -> R) -> R {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = idle().pop().unwrap_or_default();
         let result = work(&mut workspace);
@@ -144,13 +146,14 @@ impl<'a> Relaxed<'a, 1> {
     ) -> Self {
         let input = Intervals { lower: sets.lower().row(i).to_vec(), upper: sets.upper().row(i).to_vec() };
         let ball = sets.balls().map(|ball| (ball, ball.centre.row(i).to_vec()));
-        Self::new(graph, plan, input, ball, effort, |_, _| ())
+        Self::new(graph, plan, input, ball, 1, effort, |_, _| ())
     }
 }
 
 impl<'a, const B: usize> Relaxed<'a, B> {
     /// Over the boxes of `input`, cut to a ball where one is given with the
-    /// centre. `narrow` may tell that only those inputs matter for which a value
+    /// centre; the last ones may be none of interest, if there are fewer than
+    /// `B`. `narrow` may tell that only those inputs matter for which a value
     /// lies in narrower intervals than these; where they become empty the box
     /// has no such inputs.
     pub(crate) fn new(
@@ -158,6 +161,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
         plan: &'a Plan<'a>,
         input: Intervals,
         ball: Option<(&'a Ball, Vec<f64>)>,
+        boxes: usize,
         effort: Effort,
         mut narrow: impl FnMut(ValueId, &mut Intervals),
     ) -> Self {
@@ -177,7 +181,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             sizes: Vec::new(),
             sides,
             ball,
-            empty: [false; B],
+            empty: std::array::from_fn(|b| b >= boxes),
         };
         relaxed.measure(0);
         let mut memory = Memory::default();
@@ -199,6 +203,11 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             relaxed.measure(v);
         }
         relaxed
+    }
+
+    /// The value that is the network's output.
+    pub(crate) fn output(&self) -> ValueId {
+        self.graph.output
     }
 
     /// Narrows the intervals of a value to those of `cut`.
@@ -250,20 +259,13 @@ impl<'a, const B: usize> Relaxed<'a, B> {
         let mut signs: Vec<f64> = loose.iter().map(near).collect();
         for _ in 0..2 {
             let functions: Vec<(usize, f64)> = loose.iter().copied().zip(signs).collect();
-            let bounds: Vec<f64> = functions
-                .par_chunks(LANES)
-                .flat_map_iter(|functions| {
-                    let boxes = std::array::from_fn(|lane| functions.get(lane).map_or(0, |f| f.0 % B) as u8);
-                    let start = |pass: &mut Pass<B>, memory: &mut Workspace| {
-                        let panel = self.pending(pass, v, memory);
-                        for (lane, &(i, sign)) in functions.iter().enumerate() {
-                            panel.entry(order.place(i / B)).0[lane] = sign;
-                        }
-                    };
-                    let bounds = self.plan.with_workspace(|memory| self.lower(v, boxes, start, None, memory));
-                    bounds.0.into_iter().take(functions.len())
-                })
-                .collect();
+            let entry =
+                |&(i, sign): &(usize, f64)| Function { value: vec![(i / B, sign)], ..Function::default() };
+            let rows: Vec<Function> = functions.iter().map(entry).collect();
+            let row =
+                |(function, &(i, _))| Row { of: i % B, functions: std::slice::from_ref(function), cuts: &[] };
+            let rows: Vec<Row> = rows.iter().zip(&functions).map(row).collect();
+            let bounds = self.lower_bounds(v, &rows, 0);
             for (&(i, sign), bound) in functions.iter().zip(bounds) {
                 let infinite = f64::INFINITY;
                 self.narrow(v, i, if sign > 0.0 { [bound, infinite] } else { [-infinite, -bound] });
@@ -286,14 +288,19 @@ impl<'a, const B: usize> Relaxed<'a, B> {
         lower < upper && self.plan.readers[v].iter().any(turns)
     }
 
-    /// Lower bounds of these rows, with as many steps of choosing lines, weights
-    /// and multipliers for those that are not positive without.
-    pub(crate) fn lower_bounds(&self, rows: &[Row], iterations: usize) -> Vec<f64> {
+    /// Lower bounds of these rows, of functions of the value `from`, with as many
+    /// steps of choosing lines, weights and multipliers for those that are not
+    /// positive without.
+    pub(crate) fn lower_bounds(&self, from: ValueId, rows: &[Row], iterations: usize) -> Vec<f64> {
         let panels = |rows: &[Row], iterations| -> Vec<f64> {
             let bound = |rows: &[Row]| {
                 let bounds = self.plan.with_workspace(|memory| match iterations {
-                    0 => self.bound_plainly(rows, memory),
-                    _ => self.ascend(rows, &mut self.default_slopes(rows), iterations, memory),
+                    0 => {
+                        let (bounds, coefficients) = self.bound_plainly(from, rows, memory);
+                        coefficients.into_iter().for_each(|panel| memory.give_back(panel));
+                        bounds
+                    }
+                    _ => self.ascend(from, rows, &mut self.default_slopes(from, rows), iterations, memory),
                 });
                 bounds.0.into_iter().take(rows.len())
             };

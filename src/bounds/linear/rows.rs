@@ -1,18 +1,18 @@
 //! What is bounded below: over one of the boxes, a weighted sum of linear
-//! functions of output and input, where cuts hold.
+//! functions of a value and the input, where cuts hold.
 
 use super::Relaxed;
 use super::backward::{Boxes, Pass};
 use super::slopes::{Slopes, direction};
 use crate::bounds::rounding::gamma;
 use crate::graph::ValueId;
-use crate::kernels::{LANES, Lane};
+use crate::kernels::{LANES, Lane, Panel};
 use crate::ops::{Op, Workspace};
 
-/// `output . y + input . x + constant`; no entry stands twice in a list.
+/// `value . y + input . x + constant`, `y` a value such as the output; no entry stands twice in a list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Function {
-    pub(crate) output: Vec<(usize, f64)>,
+    pub(crate) value: Vec<(usize, f64)>,
     pub(crate) input: Vec<(usize, f64)>,
     pub(crate) constant: f64,
 }
@@ -65,24 +65,43 @@ impl Multipliers {
 }
 
 impl<const B: usize> Relaxed<'_, B> {
-    /// Lower bounds of these rows with the given choices, which learn the
-    /// coefficients.
-    pub(super) fn bound(&self, rows: &[Row], slopes: &mut Slopes, memory: &mut Workspace) -> Lane {
+    /// Lower bounds of these rows, of functions of the value `from`, with the
+    /// given choices, which learn the coefficients.
+    pub(crate) fn bound(
+        &self,
+        from: ValueId,
+        rows: &[Row],
+        slopes: &mut Slopes,
+        memory: &mut Workspace,
+    ) -> Lane {
         let multipliers = std::mem::take(&mut slopes.multipliers);
-        let start = |pass: &mut Pass<B>, memory: &mut Workspace| self.seed(pass, rows, &multipliers, memory);
-        let bounds = self.lower(self.graph.output, Row::boxes(rows), start, Some(slopes), memory);
+        let start =
+            |pass: &mut Pass<B>, memory: &mut Workspace| self.seed(pass, from, rows, &multipliers, memory);
+        let bounds = self.lower(from, Row::boxes(rows), start, Some(slopes), memory);
         slopes.multipliers = multipliers;
         bounds
     }
 
-    /// Lower bounds of these rows with the default lines, weights and no use of cuts.
-    pub(crate) fn bound_plainly(&self, rows: &[Row], memory: &mut Workspace) -> Lane {
-        let multipliers: Vec<Multipliers> = rows.iter().map(Multipliers::new).collect();
-        let start = |pass: &mut Pass<B>, memory: &mut Workspace| self.seed(pass, rows, &multipliers, memory);
-        self.lower(self.graph.output, Row::boxes(rows), start, None, memory)
+    /// The same with the default lines, equal weights and no use of cuts; also the coefficients on the input.
+    pub(crate) fn bound_plainly(
+        &self,
+        from: ValueId,
+        rows: &[Row],
+        memory: &mut Workspace,
+    ) -> (Lane, Option<Panel>) {
+        let mut slopes =
+            Slopes { multipliers: rows.iter().map(Multipliers::new).collect(), ..Slopes::default() };
+        (self.bound(from, rows, &mut slopes, memory), slopes.input)
     }
 
-    fn seed(&self, pass: &mut Pass<B>, rows: &[Row], multipliers: &[Multipliers], memory: &mut Workspace) {
+    fn seed(
+        &self,
+        pass: &mut Pass<B>,
+        from: ValueId,
+        rows: &[Row],
+        multipliers: &[Multipliers],
+        memory: &mut Workspace,
+    ) {
         for (lane, (row, multipliers)) in rows.iter().zip(multipliers).enumerate() {
             let size = |v: ValueId, place: usize| self.sizes[v][place][row.of & (B - 1)];
             for (function, &weight) in row.functions.iter().zip(&multipliers.weights) {
@@ -90,7 +109,7 @@ impl<const B: usize> Relaxed<'_, B> {
                     continue;
                 }
                 pass.add_constant(lane, weight * function.constant);
-                for (v, terms) in [(self.graph.output, &function.output), (0, &function.input)] {
+                for (v, terms) in [(from, &function.value), (0, &function.input)] {
                     if terms.is_empty() {
                         continue;
                     }
@@ -109,7 +128,7 @@ impl<const B: usize> Relaxed<'_, B> {
                 }
             }
             for (cut, &multiplier) in row.cuts.iter().zip(&multipliers.cuts) {
-                if multiplier == 0.0 || cut.value > self.graph.output {
+                if multiplier == 0.0 || cut.value > from {
                     continue;
                 }
                 let place = self.plan.orders[cut.value].place(cut.entry);
@@ -127,6 +146,7 @@ impl<const B: usize> Relaxed<'_, B> {
     /// functions there, and how far the values are on the wrong side of the cuts.
     pub(super) fn improve_multipliers(
         &self,
+        from: ValueId,
         rows: &[Row],
         slopes: &mut Slopes,
         values: &[Option<Vec<f64>>],
@@ -143,8 +163,7 @@ impl<const B: usize> Relaxed<'_, B> {
             let usual = self.usual_coefficient(slopes, lane);
             let scale = |cut: &Cut| {
                 let place = self.plan.orders[cut.value].place(cut.entry);
-                let readers =
-                    self.plan.readers[cut.value].iter().filter(|&&reader| reader < self.graph.output);
+                let readers = self.plan.readers[cut.value].iter().filter(|&&reader| reader < from);
                 let here = readers.filter_map(|&reader| {
                     let function = matches!(self.graph.nodes[reader].op, Op::Elementwise(_));
                     let a = slopes.coefficients[reader].as_ref().filter(|_| function)?;
@@ -171,7 +190,7 @@ impl<const B: usize> Relaxed<'_, B> {
                     terms.iter().filter_map(|&(i, c)| Some(c * at(v, lane, i)?)).sum()
                 };
                 let g: Vec<f64> = (row.functions.iter())
-                    .map(|f| f.constant + sum(self.graph.output, &f.output) + sum(0, &f.input))
+                    .map(|f| f.constant + sum(from, &f.value) + sum(0, &f.input))
                     .collect();
                 let most = g.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
                 if most > 0.0 && most.is_finite() {

@@ -11,6 +11,7 @@ use super::Relaxed;
 use super::rows::{Multipliers, Row};
 use super::step::{Kind, Sides};
 use crate::bounds::Intervals;
+use crate::graph::ValueId;
 use crate::kernels::{LANES, Lane, Panel};
 use crate::ops::{Line, Op, Weights, Workspace};
 
@@ -21,7 +22,7 @@ pub(crate) struct Slopes {
     pub(crate) chosen: Vec<Option<Vec<Lane>>>,
     /// Multipliers of each row.
     pub(crate) multipliers: Vec<Multipliers>,
-    /// Coefficients on the result of each node with lines or planes.
+    /// Coefficients on the result of each node with lines or planes, as far as the list has room.
     pub(crate) coefficients: Vec<Option<Panel>>,
     /// Coefficients on the network's input.
     pub(crate) input: Option<Panel>,
@@ -54,12 +55,12 @@ const STEP: f64 = 0.5;
 
 impl<const B: usize> Relaxed<'_, B> {
     /// CROWN's choices for these rows, without multipliers.
-    pub(crate) fn default_slopes(&self, rows: &[Row]) -> Slopes {
+    pub(crate) fn default_slopes(&self, from: ValueId, rows: &[Row]) -> Slopes {
         let free =
             |index: usize| matches!(&self.steps[index].kind, Kind::Elementwise { choices: Some(_), .. });
         let zeros = |index| free(index).then(|| vec![Lane::ZERO; self.graph.len(index + 1)]);
         Slopes {
-            chosen: (0..self.graph.output).map(zeros).collect(),
+            chosen: (0..from).map(zeros).collect(),
             multipliers: rows.iter().map(Multipliers::new).collect(),
             ..Slopes::default()
         }
@@ -69,6 +70,7 @@ impl<const B: usize> Relaxed<'_, B> {
     /// choices, which end at those of the last. Ends when all are positive.
     pub(crate) fn ascend(
         &self,
+        from: ValueId,
         rows: &[Row],
         slopes: &mut Slopes,
         iterations: usize,
@@ -82,13 +84,13 @@ impl<const B: usize> Relaxed<'_, B> {
         let mut best = Lane([f64::NEG_INFINITY; LANES]);
         for iteration in 0..=iterations {
             slopes.coefficients.clear();
-            slopes.coefficients.resize_with(self.graph.output, || None);
-            let bounds = self.bound(rows, slopes, memory);
+            slopes.coefficients.resize_with(from, || None);
+            let bounds = self.bound(from, rows, slopes, memory);
             best.0.iter_mut().zip(bounds.0).for_each(|(best, bound)| *best = best.max(bound));
             if iteration == iterations || best.0[..rows.len()].iter().all(|&b| b > 0.0) {
                 break;
             }
-            let (gradients, values) = self.gradients(rows, slopes);
+            let (gradients, values) = self.gradients(from, rows, slopes);
             let rate = STEP * 0.5_f64.powf(2.0 * iteration as f64 / iterations as f64);
             let all = gradients.into_iter().zip(&mut slopes.chosen).zip(&mut moments);
             for ((gradient, chosen), moments) in all {
@@ -96,7 +98,7 @@ impl<const B: usize> Relaxed<'_, B> {
                     adam(chosen, &gradient, moments, rate, iteration);
                 }
             }
-            self.improve_multipliers(rows, slopes, &values, rate, iteration);
+            self.improve_multipliers(from, rows, slopes, &values, rate, iteration);
         }
         best
     }
@@ -106,8 +108,12 @@ impl<const B: usize> Relaxed<'_, B> {
     /// coefficient times the distance between the lines there. Also all values
     /// there, through the chosen lines (`LANES x entries`).
     #[expect(clippy::type_complexity, reason = "two lists, one entry for each node and each value")]
-    fn gradients(&self, rows: &[Row], slopes: &Slopes) -> (Vec<Option<Vec<Lane>>>, Vec<Option<Vec<f64>>>) {
-        let from = self.graph.output;
+    fn gradients(
+        &self,
+        from: ValueId,
+        rows: &[Row],
+        slopes: &Slopes,
+    ) -> (Vec<Option<Vec<Lane>>>, Vec<Option<Vec<f64>>>) {
         let boxes = Row::boxes(rows);
         let mut values: Vec<Option<Vec<f64>>> = (0..=from).map(|_| None).collect();
         let mut gradients: Vec<Option<Vec<Lane>>> = (0..from).map(|_| None).collect();

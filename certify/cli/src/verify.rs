@@ -1,0 +1,150 @@
+//! `tightrope verify`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use tightrope::query::{Property, Query};
+use tightrope::verify::{Limits, Outcome, Progress, Verdict, Verifier};
+
+use crate::output::{self, Failure, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A network and a property (`NET.onnx PROPERTY.vnnlib`), or a property whose networks --network names;
+    /// each plain or gzipped.
+    #[arg(required = true, num_args = 1..=2, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The model file of a network that the property declares; once for each.
+    #[arg(long = "network", value_name = "NAME=FILE", value_parser = network)]
+    networks: Vec<(String, PathBuf)>,
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Take variables of floating-point types for real numbers: what is proved is proved in real arithmetic.
+    #[arg(long)]
+    real: bool,
+    /// Write the assignment after `sat` to a file in this folder too.
+    #[arg(long, value_name = "FOLDER", visible_alias = "serialize-assignments")]
+    serialise_assignments: Option<PathBuf>,
+    /// Print one JSON object with the figures of the search instead of verdict and assignment.
+    #[arg(long)]
+    json: bool,
+    /// Say nothing of the progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn network(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let pair = text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty());
+    let (name, file) = pair.ok_or_else(|| format!("`{text}` is not NAME=FILE"))?;
+    Ok((name.into(), file.into()))
+}
+
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; give seconds > 0");
+    let seconds: f64 = text.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let begin = Instant::now();
+    let query = query(args)?;
+    output::catch_interrupts()?;
+    let limits = Limits {
+        timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed())),
+        ..Limits::default()
+    };
+    let mut shown = Instant::now();
+    let outcome = Verifier::new(&query.graph).verify(
+        &query.regions,
+        &|x, y| query.holds(x, y),
+        &limits,
+        &mut |progress| {
+            if !args.quiet && shown.elapsed() > Duration::from_secs(5) {
+                shown = Instant::now();
+                output::note(&status(progress, begin.elapsed()));
+            }
+            !output::interrupted()
+        },
+    );
+    if output::interrupted() {
+        return Err(Failure::Interrupted(outcome.reason.unwrap_or_default()));
+    }
+    report(args, &query, &outcome, begin.elapsed())
+}
+
+fn status(progress: &Progress, time: Duration) -> String {
+    let Progress { subproblems, open, lower, depth } = progress;
+    let rate = *subproblems as f64 / time.as_secs_f64();
+    format!("{subproblems} subproblems, {rate:.0}/s, {open} open, least bound {lower:.3e}, depth {depth}")
+}
+
+/// The question of the files.
+fn query(args: &Args) -> anyhow::Result<Query> {
+    let (model, property) = match &args.files[..] {
+        [property] => (None, property),
+        [model, property, ..] => (Some(model), property),
+        [] => bail!("no files"),
+    };
+    let property = Property::read(property)?;
+    let declared: Vec<&str> = property.networks.iter().map(|n| n.name.as_str()).collect();
+    let mut files: Vec<&Path> = Vec::new();
+    if let Some(model) = model {
+        if !args.networks.is_empty() {
+            bail!("a model and --network; give one or the other");
+        }
+        if declared.len() != 1 {
+            bail!(
+                "{} declares {}; give each with --network NAME=FILE",
+                property.file.display(),
+                declared.join(", ")
+            );
+        }
+        files.push(model);
+    } else {
+        for (name, file) in &args.networks {
+            if !declared.contains(&name.as_str()) {
+                bail!("--network {name}={}: the property declares {}", file.display(), declared.join(", "));
+            }
+        }
+        for name in &declared {
+            let mut own = args.networks.iter().filter(|(n, _)| n == name);
+            match (own.next(), own.next()) {
+                (Some((_, file)), None) => files.push(file),
+                (None, _) => bail!("no file for the network {name}; give --network {name}=FILE"),
+                _ => bail!("--network {name} twice; give each once"),
+            }
+        }
+    }
+    Ok(Query::load(property, &files, args.real)?)
+}
+
+fn report(args: &Args, query: &Query, outcome: &Outcome, time: Duration) -> Result<()> {
+    let verdict = serde_json::to_value(outcome.verdict)?;
+    let found = outcome.witness.as_ref().filter(|_| outcome.verdict == Verdict::Sat);
+    let assignment = found.map(|witness| query.assignment(&witness.x, &witness.y));
+    if let (Some(folder), Some(assignment)) = (&args.serialise_assignments, &assignment) {
+        let stem = query.property().file.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = stem.trim_end_matches(".vnnlib").to_owned();
+        std::fs::create_dir_all(folder)
+            .with_context(|| folder.display().to_string())
+            .map_err(Failure::Output)?;
+        output::write_file(&folder.join(format!("{stem}.counterexample")), assignment)?;
+    }
+    if args.json {
+        let Progress { subproblems, open, lower, depth } = outcome.progress;
+        let number = |x: f64| if x.is_finite() { Some(x) } else { None };
+        return output::print(&serde_json::to_string(&serde_json::json!({
+            "verdict": verdict, "seconds": time.as_secs_f64(), "subproblems": subproblems, "open": open,
+            "depth": depth, "lower": number(lower), "root": number(outcome.root), "reason": outcome.reason,
+            "witness": outcome.witness.as_ref().map(|w| &w.x),
+        }))?);
+    }
+    if let (Some(reason), false) = (&outcome.reason, args.quiet) {
+        output::note(reason);
+    }
+    let verdict = verdict.as_str().ok_or_else(|| anyhow!("a verdict is a word"))?;
+    let text = assignment.map_or(String::new(), |assignment| format!("\n{}", assignment.trim_end()));
+    output::print(&format!("{verdict}{text}"))
+}

@@ -1,0 +1,118 @@
+//! Bounds under cuts, with lines, multipliers and weights chosen by gradient ascent; and the trial of cuts.
+
+use std::sync::Arc;
+
+use super::problem::{Problem, is_defined, relax};
+use super::subproblem::{Choices, Points, Subproblem};
+use crate::bounds::linear::{Candidate, Effort, Relaxed, Row, Slopes};
+use crate::kernels::{LANES, Lane};
+
+/// Cuts that are tried, each with both sides in one panel.
+const TRIALS: usize = LANES / 2;
+
+/// Bounds at most [`LANES`] subproblems with one open disjunct each, from what they have of their parents, and
+/// says where to cut. Gives for each the input at which its bound is least.
+pub(super) fn bound(problems: &[Problem], subproblems: &mut [Subproblem], iterations: usize) -> Points {
+    let verifier = problems[0].verifier;
+    let output = verifier.graph.output;
+    let all: Vec<&Subproblem> = subproblems.iter().collect();
+    let relaxed: Relaxed<LANES> = relax(verifier, &all, Effort { tighten: false, choices: true });
+    let rows = rows(problems, &all);
+    let mut slopes = inherited(&relaxed, &rows, &all);
+    let bounds =
+        verifier.plan.with_workspace(|memory| relaxed.ascend(output, &rows, &mut slopes, iterations, memory));
+    let chosen = saved(&slopes, &rows);
+    let n = verifier.graph.input_len();
+    let points = slopes.input.as_ref().map(|a| relaxed.least_inputs(&rows, a));
+    let candidates: Vec<Vec<Candidate>> =
+        (0..rows.len()).map(|b| relaxed.candidates(&slopes, b, b, TRIALS)).collect();
+    let weights = |b: usize, i: usize| slopes.input.as_ref().map_or(0.0, |a| a.get(i).0[b].abs());
+    let mut least = Vec::new();
+    for (b, (subproblem, candidates)) in subproblems.iter_mut().zip(candidates).enumerate() {
+        let bound = if relaxed.empty[b] {
+            f64::INFINITY
+        } else if is_defined(&relaxed, b) {
+            bounds.0[b]
+        } else {
+            f64::NEG_INFINITY
+        };
+        subproblem.bound = subproblem.bound.max(bound);
+        if subproblem.bound > 0.0 {
+            subproblem.open.clear();
+            continue;
+        }
+        least.extend(points.as_ref().map(|points| (subproblem.region, points[b * n..(b + 1) * n].to_vec())));
+        subproblem.choices = Some(chosen[b].clone());
+        subproblem.candidates = candidates;
+        if subproblem.candidates.is_empty() {
+            subproblem.candidates.extend(subproblem.input_cut(|i| weights(b, i)));
+        }
+    }
+    least
+}
+
+/// The two sides of the best cut of a subproblem, after a look at its candidates: the one whose smaller bound
+/// is greatest, then the sum (filtered smart branching, De Palma et al. 2021).
+pub(super) fn cut(problems: &[Problem], subproblem: &Subproblem) -> Option<[Subproblem; 2]> {
+    let tried = &subproblem.candidates[..subproblem.candidates.len().min(TRIALS)];
+    let mut children: Vec<[Subproblem; 2]> = tried.iter().map(|c| subproblem.children(c)).collect();
+    if children.len() > 1 {
+        let verifier = problems[0].verifier;
+        let all: Vec<&Subproblem> = children.iter().flatten().collect();
+        let relaxed: Relaxed<LANES> = relax(verifier, &all, Effort { tighten: false, choices: true });
+        let rows = rows(problems, &all);
+        let mut slopes = inherited(&relaxed, &rows, &all);
+        let bounds = verifier.plan.with_workspace(|memory| {
+            let bounds = relaxed.bound(verifier.graph.output, &rows, &mut slopes, memory);
+            slopes.input.take().into_iter().for_each(|panel| memory.give_back(panel));
+            bounds
+        });
+        for (b, child) in children.iter_mut().flatten().enumerate() {
+            let bound = if relaxed.empty[b] { f64::INFINITY } else { bounds.0[b] };
+            if relaxed.empty[b] || is_defined(&relaxed, b) {
+                child.bound = child.bound.max(bound);
+            }
+        }
+    }
+    let merit = |[a, b]: &[Subproblem; 2]| {
+        let (a, b) = (a.bound.min(1e300), b.bound.min(1e300));
+        (a.min(b).min(0.0), a.max(b))
+    };
+    // The first of equals: the candidates stand best first.
+    let better = |best: [Subproblem; 2], next: [Subproblem; 2]| {
+        let ((a, b), (c, d)) = (merit(&best), merit(&next));
+        if c > a || c == a && d > b { next } else { best }
+    };
+    children.into_iter().reduce(better)
+}
+
+fn rows<'r>(problems: &'r [Problem], subproblems: &[&'r Subproblem]) -> Vec<Row<'r>> {
+    let row = |(b, s): (usize, &&'r Subproblem)| problems[s.region as usize].row(b, s.open[0], &s.cuts);
+    subproblems.iter().enumerate().map(row).collect()
+}
+
+/// The choices that subproblems have of their parents.
+fn inherited(relaxed: &Relaxed<LANES>, rows: &[Row], subproblems: &[&Subproblem]) -> Slopes {
+    let mut slopes = relaxed.default_slopes(relaxed.output(), rows);
+    for (lane, subproblem) in subproblems.iter().enumerate() {
+        let Some(choices) = &subproblem.choices else { continue };
+        for (chosen, saved) in slopes.chosen.iter_mut().flatten().zip(&choices.slopes) {
+            for (chosen, &saved) in chosen.iter_mut().zip(saved) {
+                chosen.0[lane] = f64::from(saved) / 127.0;
+            }
+        }
+        slopes.multipliers[lane] = choices.multipliers.clone();
+    }
+    slopes
+}
+
+fn saved(slopes: &Slopes, rows: &[Row]) -> Vec<Arc<Choices>> {
+    let of = |lane: usize| {
+        let byte = |chosen: &Lane| (chosen.0[lane] * 127.0).round() as i8;
+        Choices {
+            slopes: slopes.chosen.iter().flatten().map(|node| node.iter().map(byte).collect()).collect(),
+            multipliers: slopes.multipliers[lane].clone(),
+        }
+    };
+    (0..rows.len()).map(|lane| Arc::new(of(lane))).collect()
+}

@@ -1,0 +1,174 @@
+//! Bounds of boxes with all intermediate intervals bounded anew.
+
+use std::sync::Arc;
+
+use super::problem::{Problem, is_defined, relax};
+use super::subproblem::{Points, Subproblem};
+use crate::bounds::Intervals;
+use crate::bounds::linear::{Effort, Relaxed, Row};
+use crate::kernels::LANES;
+
+/// Networks of at most as many intermediate entries hand their intervals to the children.
+const REMEMBERED: usize = 1 << 12;
+
+/// The bound of one atom over a box, with the coefficients of its linear function on the input: there the atom
+/// is at least that function, whose least value is at least the bound.
+struct AtomBound {
+    of: usize,
+    disjunct: u32,
+    lower: f64,
+    coefficients: Vec<f64>,
+}
+
+/// Bounds at most `B` subproblems of several problems by CROWN, refutes disjuncts, clips boxes, and says where
+/// to cut. Gives for each the input at which its worst atom is least.
+pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Subproblem]) -> Points {
+    let verifier = problems[0].verifier;
+    let relaxed: Relaxed<B> = {
+        let all: Vec<&Subproblem> = subproblems.iter().collect();
+        relax(verifier, &all, Effort { tighten: true, choices: false })
+    };
+    let bounds = atom_bounds(&relaxed, problems, subproblems);
+    let mut points = Vec::new();
+    for (b, subproblem) in subproblems.iter_mut().enumerate() {
+        if relaxed.empty[b] {
+            subproblem.open.clear();
+            subproblem.bound = f64::INFINITY;
+        } else if is_defined(&relaxed, b) {
+            let own: Vec<&AtomBound> = bounds.iter().filter(|bound| bound.of == b).collect();
+            refute(subproblem, &own, &mut points);
+        } else {
+            subproblem.candidates = subproblem.input_cut(|_| 1.0).into_iter().collect();
+            subproblem.bound = f64::NEG_INFINITY;
+        }
+        if !subproblem.open.is_empty() {
+            let kept = |v: usize| verifier.plan.is_cut(v);
+            let entries: usize = (0..relaxed.values.len())
+                .filter(|&v| kept(v))
+                .map(|v| relaxed.values[v].lower.len() / B)
+                .sum();
+            if entries <= REMEMBERED || subproblem.known.is_none() {
+                let of_box = |ends: &[f64]| ends.iter().skip(b).step_by(B).copied().collect();
+                let interval = |v: usize| match kept(v) {
+                    true => Intervals {
+                        lower: of_box(&relaxed.values[v].lower),
+                        upper: of_box(&relaxed.values[v].upper),
+                    },
+                    false => Intervals::default(),
+                };
+                subproblem.known = Some(Arc::new((0..relaxed.values.len()).map(interval).collect()));
+            }
+        }
+    }
+    points
+}
+
+fn atom_bounds<const B: usize>(
+    relaxed: &Relaxed<B>,
+    problems: &[Problem],
+    subproblems: &[Subproblem],
+) -> Vec<AtomBound> {
+    let verifier = problems[0].verifier;
+    let mut rows: Vec<(u32, Row)> = Vec::new();
+    for (b, subproblem) in subproblems.iter().enumerate().filter(|(b, _)| !relaxed.empty[*b]) {
+        let problem = &problems[subproblem.region as usize];
+        for &d in &subproblem.open {
+            let atoms = problem.disjuncts[d as usize].chunks(1);
+            rows.extend(atoms.map(|functions| (d, Row { of: b, functions, cuts: &[] })));
+        }
+    }
+    let n = verifier.graph.input_len();
+    let mut bounds = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(LANES) {
+        let rows: Vec<Row> = chunk.iter().map(|(_, row)| *row).collect();
+        verifier.plan.with_workspace(|memory| {
+            let (lower, input) = relaxed.bound_plainly(verifier.graph.output, &rows, memory);
+            for (lane, (disjunct, row)) in chunk.iter().enumerate() {
+                let coefficients =
+                    input.as_ref().map_or(vec![0.0; n], |a| (0..n).map(|i| a.get(i).0[lane]).collect());
+                bounds.push(AtomBound {
+                    of: row.of,
+                    disjunct: *disjunct,
+                    lower: lower.0[lane],
+                    coefficients,
+                });
+            }
+            input.into_iter().for_each(|panel| memory.give_back(panel));
+        });
+    }
+    bounds
+}
+
+/// Leaves the disjuncts that are not refuted, in a box that holds all their violations.
+fn refute(subproblem: &mut Subproblem, bounds: &[&AtomBound], points: &mut Points) {
+    let n = subproblem.input.lower.len();
+    let mut weights = vec![0.0; n];
+    let mut hull: Option<Intervals> = None;
+    let (mut worst, mut point) = (f64::INFINITY, None);
+    let mut open = std::mem::take(&mut subproblem.open);
+    open.retain(|&d| {
+        let own = bounds.iter().filter(|bound| bound.disjunct == d);
+        // A disjunct without atoms is never refuted.
+        let best = own
+            .clone()
+            .max_by(|a, b| a.lower.max(f64::NEG_INFINITY).total_cmp(&b.lower.max(f64::NEG_INFINITY)));
+        if best.is_some_and(|best| best.lower > 0.0) {
+            return false;
+        }
+        let mut clipped = (*subproblem.input).clone();
+        for bound in own {
+            clip(&mut clipped, bound);
+        }
+        if clipped.lower.iter().zip(&clipped.upper).any(|(l, u)| l > u) {
+            return false;
+        }
+        if let Some(best) = best {
+            for (i, weight) in weights.iter_mut().enumerate() {
+                *weight += best.coefficients[i].abs();
+            }
+        }
+        let lower = best.map_or(f64::NEG_INFINITY, |best| best.lower);
+        let lower = if lower.is_nan() { f64::NEG_INFINITY } else { lower };
+        if lower <= worst {
+            (worst, point) = (lower, best);
+        }
+        match &mut hull {
+            None => hull = Some(clipped),
+            Some(hull) => {
+                hull.lower.iter_mut().zip(&clipped.lower).for_each(|(hull, l)| *hull = hull.min(*l));
+                hull.upper.iter_mut().zip(&clipped.upper).for_each(|(hull, u)| *hull = hull.max(*u));
+            }
+        }
+        true
+    });
+    subproblem.open = open;
+    subproblem.bound = subproblem.bound.max(worst);
+    if let Some(hull) = hull {
+        if let Some(bound) = point {
+            let end = |i: usize| if bound.coefficients[i] > 0.0 { hull.lower[i] } else { hull.upper[i] };
+            points.push((subproblem.region, (0..n).map(end).collect()));
+        }
+        subproblem.input = Arc::new(hull);
+        subproblem.candidates = subproblem.input_cut(|i| weights[i]).into_iter().collect();
+    }
+}
+
+/// Cuts off where an atom cannot hold: a violation has `0 >= g(x) >= L + |a_i| |x_i - e_i|`, where `L` is the
+/// bound and `e` the corner at which the linear function is least.
+fn clip(input: &mut Intervals, bound: &AtomBound) {
+    if !(bound.lower <= 0.0 && bound.lower.is_finite()) {
+        return;
+    }
+    for (i, &a) in bound.coefficients.iter().enumerate() {
+        // Rounded to nearest, then outward twice.
+        let reach = (-bound.lower / a.abs()).next_up();
+        if reach.is_finite() {
+            let (lower, upper) = (&mut input.lower[i], &mut input.upper[i]);
+            if a > 0.0 {
+                *upper = upper.min((*lower + reach).next_up());
+            } else {
+                *lower = lower.max((*upper - reach).next_down());
+            }
+        }
+    }
+}

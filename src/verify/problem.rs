@@ -1,0 +1,97 @@
+//! What is to be refuted: regions with their disjuncts as functions.
+
+use super::subproblem::Subproblem;
+use crate::bounds::Intervals;
+use crate::bounds::linear::{Cut, Effort, Function, Plan, Relaxed, Row};
+use crate::exec;
+use crate::graph::Graph;
+use crate::query::{Atom, Region};
+
+/// Boxes in which at most as many entries are free are cut at the input.
+const FEW_INPUTS: usize = 20;
+
+/// Searches for properties of one network.
+pub struct Verifier<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) plan: Plan<'a>,
+    pub(super) exec: exec::Plan,
+}
+
+impl<'a> Verifier<'a> {
+    /// Prepares searches in a network.
+    #[must_use]
+    pub fn new(graph: &'a Graph) -> Self {
+        graph.prepare_boxes();
+        Self { graph, plan: Plan::new(graph), exec: exec::Plan::new(graph) }
+    }
+}
+
+/// A region with what all its subproblems share.
+pub(super) struct Problem<'a> {
+    pub(super) verifier: &'a Verifier<'a>,
+    pub(super) region: &'a Region,
+    /// The atoms of each disjunct as functions that are at most 0 in a violation.
+    pub(super) disjuncts: Vec<Vec<Function>>,
+    /// Whether boxes are cut rather than intermediate values.
+    pub(super) by_input: bool,
+}
+
+impl<'a> Problem<'a> {
+    pub(super) fn new(verifier: &'a Verifier<'a>, region: &'a Region) -> Self {
+        let function = |atom: &Atom| Function {
+            value: atom.coefficients.clone(),
+            input: atom.input.clone(),
+            constant: -atom.bound,
+        };
+        let disjuncts = region.disjuncts.iter().map(|d| d.atoms.iter().map(function).collect()).collect();
+        let free = region.lower.iter().zip(&region.upper).filter(|(l, u)| l < u).count();
+        Self { verifier, region, disjuncts, by_input: free <= FEW_INPUTS }
+    }
+
+    /// The functions of disjunct `d` as one row under cuts.
+    pub(super) fn row<'r>(&'r self, of: usize, d: u32, cuts: &'r [Cut]) -> Row<'r> {
+        Row { of, functions: &self.disjuncts[d as usize], cuts }
+    }
+}
+
+/// The network over the boxes of at most `B` subproblems, where their cuts hold and their values lie where
+/// they are known to.
+pub(super) fn relax<'a, const B: usize>(
+    verifier: &'a Verifier<'a>,
+    subproblems: &[&Subproblem],
+    effort: Effort,
+) -> Relaxed<'a, B> {
+    let of = |b: usize| subproblems[b.min(subproblems.len() - 1)];
+    let beside = |side: fn(&Intervals) -> &[f64]| -> Vec<f64> {
+        let rows: [&[f64]; B] = std::array::from_fn(|b| side(&of(b).input));
+        (0..rows[0].len()).flat_map(|i| rows.map(|row| row[i])).collect()
+    };
+    let input = Intervals { lower: beside(|x| &x.lower), upper: beside(|x| &x.upper) };
+    let narrow = |v: usize, bounds: &mut Intervals| {
+        for (b, subproblem) in subproblems.iter().enumerate() {
+            if let Some(known) = subproblem.known.as_ref().map(|known| &known[v]) {
+                for (i, (&lower, &upper)) in known.lower.iter().zip(&known.upper).enumerate() {
+                    let (low, high) = (&mut bounds.lower[i * B + b], &mut bounds.upper[i * B + b]);
+                    // Ends that are NaN stay so.
+                    *low = if lower > *low { lower } else { *low };
+                    *high = if upper < *high { upper } else { *high };
+                }
+            }
+            for cut in subproblem.cuts.iter().filter(|cut| cut.value == v) {
+                let i = cut.entry * B + b;
+                if cut.sign > 0.0 && cut.point > bounds.lower[i] {
+                    bounds.lower[i] = cut.point;
+                }
+                if cut.sign < 0.0 && cut.point < bounds.upper[i] {
+                    bounds.upper[i] = cut.point;
+                }
+            }
+        }
+    };
+    Relaxed::new(verifier.graph, &verifier.plan, input, None, subproblems.len(), effort, narrow)
+}
+
+/// Whether the network has a value everywhere in box `b`, as far as intervals show.
+pub(super) fn is_defined<const B: usize>(relaxed: &Relaxed<'_, B>, b: usize) -> bool {
+    relaxed.values.iter().all(|values| !values.lower.iter().skip(b).step_by(B).any(|x| x.is_nan()))
+}

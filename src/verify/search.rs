@@ -1,0 +1,325 @@
+//! The order in which subproblems are bounded and cut: worst bound first, in rounds of a fixed size, so that
+//! verdict, witness and count do not depend on the number of threads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::problem::Problem;
+use super::subproblem::{Points, Subproblem};
+use super::witness::{Shown, judge};
+use super::{Limits, Outcome, Progress, Verdict, Verifier, Witness, ascent, boxes};
+use crate::kernels::LANES;
+use crate::query::Region;
+
+/// Subproblems that are cut in one round.
+const ROUND: usize = 32;
+
+/// Steps of ascent before anything is cut, and after.
+const STEPS: [usize; 2] = [20, 10];
+
+impl Verifier<'_> {
+    /// Whether some input in one of the regions is a violation of it. `confirm` has the last word on points
+    /// (`x`, `y` of the `f32` network) that satisfy a region; it sees the query as it was written. `tick` is
+    /// told of progress now and then; the search ends when it says no.
+    ///
+    /// # Panics
+    /// If a region does not fit the network.
+    pub fn verify(
+        &self,
+        regions: &[Region],
+        confirm: &(dyn Fn(&[f32], &[f32]) -> bool + Sync),
+        limits: &Limits,
+        tick: &mut dyn FnMut(&Progress) -> bool,
+    ) -> Outcome {
+        let problems: Vec<Problem> = regions.iter().map(|region| Problem::new(self, region)).collect();
+        let search = Search {
+            problems: &problems,
+            confirm,
+            begin: Instant::now(),
+            limits,
+            over: AtomicBool::new(false),
+            open: BTreeMap::new(),
+            newest: Vec::new(),
+            bytes: 0,
+            created: 0,
+            progress: Progress { subproblems: 0, open: 0, lower: f64::NEG_INFINITY, depth: 0 },
+            disagreement: None,
+            stuck: 0,
+            least_stuck: f64::INFINITY,
+            stopped: false,
+        };
+        search.run(tick)
+    }
+}
+
+struct Search<'a> {
+    problems: &'a [Problem<'a>],
+    confirm: &'a (dyn Fn(&[f32], &[f32]) -> bool + Sync),
+    begin: Instant,
+    limits: &'a Limits,
+    /// Whether time is over.
+    over: AtomicBool,
+    /// By bound, then by age.
+    open: BTreeMap<(i64, u64), Subproblem>,
+    /// Those that go first as memory is short.
+    newest: Vec<Subproblem>,
+    bytes: usize,
+    created: u64,
+    progress: Progress,
+    disagreement: Option<Witness>,
+    /// Subproblems in which nothing is left to cut.
+    stuck: usize,
+    least_stuck: f64,
+    stopped: bool,
+}
+
+/// Results of a panel: its subproblems and points to look at.
+type Bounded = (Vec<Subproblem>, Points);
+
+impl Search<'_> {
+    fn run(mut self, tick: &mut dyn FnMut(&Progress) -> bool) -> Outcome {
+        let roots: Vec<Subproblem> = self
+            .problems
+            .iter()
+            .zip(0..)
+            .map(|(problem, number)| Subproblem::root(number, problem))
+            .collect();
+        let centre = |root: &Subproblem| -> Vec<f64> {
+            root.input.lower.iter().zip(&root.input.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect()
+        };
+        for root in &roots {
+            if let Some(witness) = self.look(&vec![(root.region, centre(root))]) {
+                return self.outcome(Verdict::Sat, Some(witness), f64::NEG_INFINITY, None);
+            }
+        }
+        let single = roots.len() == 1;
+        let mut root = f64::INFINITY;
+        if let Some(witness) = self.bound(roots, |search, panel| match single {
+            true => search.boxes::<1>(panel),
+            false => search.boxes::<LANES>(panel),
+        }) {
+            return self.outcome(Verdict::Sat, Some(witness), f64::NEG_INFINITY, None);
+        }
+        self.settle(tick);
+        // Each disjunct goes its own way where intermediate values are cut.
+        let (boxes, rest): (Vec<Subproblem>, Vec<Subproblem>) = std::mem::take(&mut self.open)
+            .into_values()
+            .partition(|s| self.problems[s.region as usize].by_input);
+        self.bytes = 0;
+        boxes.into_iter().for_each(|s| self.push(s));
+        let each = |s: Subproblem| -> Vec<Subproblem> {
+            s.open
+                .iter()
+                .map(|&d| Subproblem { open: vec![d], bound: f64::NEG_INFINITY, ..s.clone() })
+                .collect()
+        };
+        let rest: Vec<Subproblem> = rest.into_iter().flat_map(each).collect();
+        if let Some(witness) = self.bound(rest, |search, panel| search.ascent(panel, STEPS[0])) {
+            return self.outcome(Verdict::Sat, Some(witness), f64::NEG_INFINITY, None);
+        }
+        self.settle(tick);
+        root = root.min(self.progress.lower);
+        while !(self.stopped || self.over.load(Ordering::Relaxed)) {
+            let batch = self.take();
+            if batch.is_empty() {
+                break;
+            }
+            if let Some(witness) = self.round(batch) {
+                return self.outcome(Verdict::Sat, Some(witness), root, None);
+            }
+            self.settle(tick);
+        }
+        self.end(root)
+    }
+
+    /// The verdict when the search is over without a witness.
+    fn end(mut self, root: f64) -> Outcome {
+        let open = self.open.len() + self.newest.len();
+        let lower = self.progress.lower;
+        if self.over.load(Ordering::Relaxed) {
+            let reason = format!("time was over with {open} subproblems open, the least bound {lower:.3e}");
+            return self.outcome(Verdict::TimedOut, None, root, Some(reason));
+        }
+        if self.stopped {
+            let reason = format!("stopped with {open} subproblems open, the least bound {lower:.3e}");
+            return self.outcome(Verdict::Unknown, None, root, Some(reason));
+        }
+        if let Some(witness) = self.disagreement.take() {
+            let reason =
+                "the f32 network has the property at a point where the network in real arithmetic has not";
+            return self.outcome(Verdict::Unknown, Some(witness), root, Some(reason.into()));
+        }
+        if self.stuck > 0 {
+            let reason = format!(
+                "{} subproblems have nothing left to cut, the least bound {:.3e}",
+                self.stuck, self.least_stuck
+            );
+            return self.outcome(Verdict::Unknown, None, root, Some(reason));
+        }
+        self.outcome(Verdict::Unsat, None, root, None)
+    }
+
+    fn outcome(
+        &self,
+        verdict: Verdict,
+        witness: Option<Witness>,
+        root: f64,
+        reason: Option<String>,
+    ) -> Outcome {
+        Outcome { verdict, witness, root, progress: self.progress, reason }
+    }
+
+    /// The next subproblems, worst bound first.
+    fn take(&mut self) -> Vec<Subproblem> {
+        let mut batch = Vec::new();
+        while batch.len() < ROUND {
+            let next = self.newest.pop().or_else(|| self.open.pop_first().map(|(_, s)| s));
+            let Some(subproblem) = next else { break };
+            self.bytes = self.bytes.saturating_sub(subproblem.bytes());
+            batch.push(subproblem);
+        }
+        batch
+    }
+
+    fn push(&mut self, subproblem: Subproblem) {
+        if subproblem.open.is_empty() {
+            return;
+        }
+        if subproblem.candidates.is_empty() {
+            self.stuck += 1;
+            self.least_stuck = self.least_stuck.min(subproblem.bound);
+            return;
+        }
+        self.progress.depth = self.progress.depth.max(subproblem.depth);
+        self.bytes += subproblem.bytes();
+        self.created += 1;
+        if self.bytes > self.limits.memory {
+            self.newest.push(subproblem);
+        } else {
+            self.open.insert((ordered(subproblem.bound), self.created), subproblem);
+        }
+    }
+
+    /// Cuts subproblems and bounds their children. A witness, if one was found.
+    fn round(&mut self, batch: Vec<Subproblem>) -> Option<Witness> {
+        let problems = self.problems;
+        let by_input = |s: &Subproblem| problems[s.region as usize].by_input;
+        let over = |search: &Self| search.is_over();
+        let cut = |subproblem: &Subproblem| -> Option<Vec<Subproblem>> {
+            if over(self) {
+                return None;
+            }
+            Some(if by_input(subproblem) {
+                subproblem.children(&subproblem.candidates[0]).into()
+            } else {
+                ascent::cut(problems, subproblem).map_or(Vec::new(), Vec::from)
+            })
+        };
+        let children: Option<Vec<Vec<Subproblem>>> = batch.par_iter().map(cut).collect();
+        let Some(children) = children else {
+            batch.into_iter().for_each(|s| self.push(s));
+            return None;
+        };
+        let (mut boxes, mut others) = (Vec::new(), Vec::new());
+        for child in children.into_iter().flatten() {
+            if child.bound > 0.0 {
+                self.progress.subproblems += 1;
+            } else if by_input(&child) {
+                boxes.push(child);
+            } else {
+                others.push(child);
+            }
+        }
+        self.bound(boxes, |search, panel| search.boxes::<LANES>(panel))
+            .or_else(|| self.bound(others, |search, panel| search.ascent(panel, STEPS[1])))
+    }
+
+    fn boxes<const B: usize>(&self, mut panel: Vec<Subproblem>) -> Bounded {
+        let points = boxes::bound::<B>(self.problems, &mut panel);
+        (panel, points)
+    }
+
+    fn ascent(&self, mut panel: Vec<Subproblem>, steps: usize) -> Bounded {
+        let points = ascent::bound(self.problems, &mut panel, steps);
+        (panel, points)
+    }
+
+    /// Bounds subproblems in panels and puts back what stays open. A witness, if one was found.
+    fn bound(
+        &mut self,
+        subproblems: Vec<Subproblem>,
+        bound: impl Fn(&Self, Vec<Subproblem>) -> Bounded + Sync,
+    ) -> Option<Witness> {
+        let panels: Vec<&[Subproblem]> = subproblems.chunks(LANES).collect();
+        let results: Vec<(bool, Bounded, Option<Shown>)> = panels
+            .into_par_iter()
+            .map(|panel| {
+                if self.is_over() {
+                    // Not bounded anew; what it has of its parent still holds.
+                    return (false, (panel.to_vec(), Vec::new()), None);
+                }
+                let bounded = bound(self, panel.to_vec());
+                let shown = judge(self.problems, self.confirm, &bounded.1);
+                (true, bounded, shown)
+            })
+            .collect();
+        let mut witness = None;
+        for (done, (panel, _), shown) in results {
+            self.progress.subproblems += if done { panel.len() as u64 } else { 0 };
+            for mut subproblem in panel {
+                if !done && subproblem.candidates.is_empty() {
+                    subproblem.candidates.extend(subproblem.input_cut(|_| 1.0));
+                }
+                self.push(subproblem);
+            }
+            match shown {
+                Some(Shown::Violation(found)) => witness = witness.or(Some(found)),
+                Some(Shown::Disagreement(found)) => {
+                    self.disagreement.get_or_insert(found);
+                }
+                None => (),
+            }
+        }
+        witness
+    }
+
+    /// A witness among some points.
+    fn look(&mut self, points: &Points) -> Option<Witness> {
+        match judge(self.problems, self.confirm, points)? {
+            Shown::Violation(found) => Some(found),
+            Shown::Disagreement(found) => {
+                self.disagreement.get_or_insert(found);
+                None
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        if self.limits.timeout.is_some_and(|timeout| self.begin.elapsed() >= timeout) {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Says how far the search has come, and asks whether it goes on.
+    fn settle(&mut self, tick: &mut dyn FnMut(&Progress) -> bool) {
+        let best_first = self.open.first_key_value().map(|(_, s)| s.bound);
+        let lower = self.newest.iter().map(|s| s.bound).chain(best_first).fold(self.least_stuck, f64::min);
+        self.progress.lower = lower;
+        self.progress.open = self.open.len() + self.newest.len();
+        self.stopped |= !tick(&self.progress);
+        self.is_over();
+    }
+}
+
+/// Integers in the order of numbers, the same for both zeros; NaN counts as the least.
+fn ordered(x: f64) -> i64 {
+    if x.is_nan() {
+        return i64::MIN;
+    }
+    let bits = (x + 0.0).to_bits() as i64;
+    if bits < 0 { i64::MIN + 1 + (!bits & i64::MAX) } else { bits }
+}
