@@ -54,7 +54,8 @@ impl Method {
 
     /// What it spends on linear bounds, and its steps of gradient ascent; `None` if it has none.
     fn linear(self) -> Option<(Effort, usize)> {
-        let effort = |tighten, choices, iterations| Some((Effort { tighten, choices }, iterations));
+        let effort =
+            |tighten, choices, iterations| Some((Effort { tighten, choices, influence: false }, iterations));
         match self {
             Self::Ibp => None,
             Self::CrownIbp => effort(false, false, 0),

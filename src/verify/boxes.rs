@@ -5,11 +5,20 @@ use std::sync::Arc;
 use super::problem::{Problem, is_defined, relax};
 use super::subproblem::{Points, Subproblem};
 use crate::bounds::Intervals;
-use crate::bounds::linear::{Effort, Relaxed, Row};
+use crate::bounds::linear::{Effort, Relaxed, Row, Slopes};
 use crate::kernels::LANES;
 
 /// Networks of at most as many intermediate entries hand their intervals to the children.
 const REMEMBERED: usize = 1 << 12;
+
+/// Share of the scores of inputs that does not depend on coefficients.
+const SPREAD: f64 = 0.05;
+
+/// What a bound that moves with an input counts beside one that loses by its width.
+const MOVES: f64 = 0.25;
+
+/// Steps that choose the weights of a disjunct's atoms.
+const WEIGHINGS: usize = 4;
 
 /// The bound of one atom over a box, with the coefficients of its linear function on the input: there the atom
 /// is at least that function, whose least value is at least the bound.
@@ -18,6 +27,8 @@ struct AtomBound {
     disjunct: u32,
     lower: f64,
     coefficients: Vec<f64>,
+    /// What the bound loses on account of the width of each input entry.
+    losses: Vec<f64>,
 }
 
 /// Bounds at most `B` subproblems of several problems by CROWN, refutes disjuncts, clips boxes, and says where
@@ -26,7 +37,7 @@ pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Sub
     let verifier = problems[0].verifier;
     let relaxed: Relaxed<B> = {
         let all: Vec<&Subproblem> = subproblems.iter().collect();
-        relax(verifier, &all, Effort { tighten: true, choices: false })
+        relax(verifier, &all, Effort { tighten: true, choices: false, influence: true })
     };
     let bounds = atom_bounds(&relaxed, problems, subproblems);
     let mut points = Vec::new();
@@ -36,7 +47,8 @@ pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Sub
             subproblem.bound = f64::INFINITY;
         } else if is_defined(&relaxed, b) {
             let own: Vec<&AtomBound> = bounds.iter().filter(|bound| bound.of == b).collect();
-            refute(subproblem, &own, &mut points);
+            let problem = &problems[subproblem.region as usize];
+            refute(problem, subproblem, &own, &mut points);
         } else {
             subproblem.candidates = subproblem.input_cut(|_| 1.0).into_iter().collect();
             subproblem.bound = f64::NEG_INFINITY;
@@ -63,34 +75,68 @@ pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Sub
     points
 }
 
+/// Bounds of all atoms of open disjuncts; of disjuncts that none of their atoms refutes also of a weighted sum.
 fn atom_bounds<const B: usize>(
     relaxed: &Relaxed<B>,
     problems: &[Problem],
     subproblems: &[Subproblem],
 ) -> Vec<AtomBound> {
-    let verifier = problems[0].verifier;
-    let mut rows: Vec<(u32, Row)> = Vec::new();
+    let (mut single, mut joint) = (Vec::new(), Vec::new());
     for (b, subproblem) in subproblems.iter().enumerate().filter(|(b, _)| !relaxed.empty[*b]) {
-        let problem = &problems[subproblem.region as usize];
         for &d in &subproblem.open {
-            let atoms = problem.disjuncts[d as usize].chunks(1);
-            rows.extend(atoms.map(|functions| (d, Row { of: b, functions, cuts: &[] })));
+            let row = problems[subproblem.region as usize].row(b, d, &[]);
+            let atoms = row.functions.chunks(1);
+            single.extend(atoms.map(|functions| (d, Row { functions, ..row }, vec![1.0])));
+            joint.extend((row.functions.len() > 1).then_some((d, row, Vec::new())));
         }
     }
-    let n = verifier.graph.input_len();
+    let mut bounds = row_bounds(relaxed, problems, &single, 0);
+    joint.retain_mut(|(d, row, weights)| {
+        let own = bounds.iter().filter(|bound| bound.of == row.of && bound.disjunct == *d);
+        let lower: Vec<f64> = own.map(|bound| bound.lower).collect();
+        let scale = lower.iter().fold(0.0, |m: f64, l| m.max(l.abs()));
+        // Nearly all of the weight on the best atom.
+        weights.extend(lower.iter().map(|l| (8.0 * l / scale).exp()));
+        let total: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|w| *w /= total);
+        lower.iter().all(|l| *l <= 0.0) && total > 0.0 && total.is_finite()
+    });
+    bounds.extend(row_bounds(relaxed, problems, &joint, WEIGHINGS));
+    bounds
+}
+
+/// Bounds of rows with these weights, after as many steps that improve them.
+fn row_bounds<const B: usize>(
+    relaxed: &Relaxed<B>,
+    problems: &[Problem],
+    rows: &[(u32, Row, Vec<f64>)],
+    steps: usize,
+) -> Vec<AtomBound> {
+    let verifier = problems[0].verifier;
+    let (n, output) = (verifier.graph.input_len(), verifier.graph.output);
     let mut bounds = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(LANES) {
-        let rows: Vec<Row> = chunk.iter().map(|(_, row)| *row).collect();
+        let rows: Vec<Row> = chunk.iter().map(|(_, row, _)| *row).collect();
         verifier.plan.with_workspace(|memory| {
-            let (lower, input) = relaxed.bound_plainly(verifier.graph.output, &rows, memory);
-            for (lane, (disjunct, row)) in chunk.iter().enumerate() {
-                let coefficients =
-                    input.as_ref().map_or(vec![0.0; n], |a| (0..n).map(|i| a.get(i).0[lane]).collect());
+            let mut slopes = Slopes::learning(&rows, output);
+            for (multipliers, (_, _, weights)) in slopes.multipliers.iter_mut().zip(chunk) {
+                multipliers.weights.clone_from(weights);
+            }
+            if steps > 0 {
+                relaxed.ascend(output, &rows, &mut slopes, steps, memory);
+            }
+            // Bound and coefficients of one pass.
+            let lower = relaxed.bound(output, &rows, &mut slopes, memory);
+            let input = slopes.input.take();
+            for (lane, (disjunct, row, _)) in chunk.iter().enumerate() {
                 bounds.push(AtomBound {
                     of: row.of,
                     disjunct: *disjunct,
                     lower: lower.0[lane],
-                    coefficients,
+                    coefficients: input
+                        .as_ref()
+                        .map_or(vec![0.0; n], |a| (0..n).map(|i| a.get(i).0[lane]).collect()),
+                    losses: relaxed.input_losses(&slopes, lane, row.of),
                 });
             }
             input.into_iter().for_each(|panel| memory.give_back(panel));
@@ -100,7 +146,7 @@ fn atom_bounds<const B: usize>(
 }
 
 /// Leaves the disjuncts that are not refuted, in a box that holds all their violations.
-fn refute(subproblem: &mut Subproblem, bounds: &[&AtomBound], points: &mut Points) {
+fn refute(problem: &Problem, subproblem: &mut Subproblem, bounds: &[&AtomBound], points: &mut Points) {
     let n = subproblem.input.lower.len();
     let mut weights = vec![0.0; n];
     let mut hull: Option<Intervals> = None;
@@ -124,7 +170,8 @@ fn refute(subproblem: &mut Subproblem, bounds: &[&AtomBound], points: &mut Point
         }
         if let Some(best) = best {
             for (i, weight) in weights.iter_mut().enumerate() {
-                *weight += best.coefficients[i].abs();
+                let width = subproblem.input.upper[i] - subproblem.input.lower[i];
+                *weight += MOVES * best.coefficients[i].abs() * width + best.losses[i];
             }
         }
         let lower = best.map_or(f64::NEG_INFINITY, |best| best.lower);
@@ -149,7 +196,14 @@ fn refute(subproblem: &mut Subproblem, bounds: &[&AtomBound], points: &mut Point
             points.push((subproblem.region, (0..n).map(end).collect()));
         }
         subproblem.input = Arc::new(hull);
-        subproblem.candidates = subproblem.input_cut(|i| weights[i]).into_iter().collect();
+        let region = problem.region;
+        let Intervals { lower, upper } = &*subproblem.input;
+        let total: f64 = weights.iter().sum();
+        // Coefficients may vanish by cancellation and still hide an influence: no width stays whole for ever.
+        let relative = |i: usize| (upper[i] - lower[i]) / (region.upper[i] - region.lower[i]);
+        let widest = (0..n).map(relative).fold(0.0, f64::max);
+        let weight = |i: usize| (weights[i] / total + SPREAD * relative(i) / widest) / (upper[i] - lower[i]);
+        subproblem.candidates = subproblem.input_cut(weight).into_iter().collect();
     }
 }
 

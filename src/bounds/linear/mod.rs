@@ -31,6 +31,7 @@ mod score;
 mod slopes;
 mod step;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -122,6 +123,9 @@ pub(crate) struct Relaxed<'a, const B: usize> {
     /// and how far it reaches to either side, with the rounding of the sums.
     sides: Vec<[[f64; B]; 2]>,
     ball: Option<(&'a Ball, Vec<f64>)>,
+    /// What each input entry adds to the width of each interval that was bounded
+    /// by a backward pass, by value and entry, if that is asked for.
+    influence: Option<HashMap<(ValueId, usize), Vec<f64>>>,
     /// Boxes that hold no input for which all values lie where they were said to.
     pub(crate) empty: [bool; B],
 }
@@ -133,6 +137,8 @@ pub(crate) struct Effort {
     pub(crate) tighten: bool,
     /// With the lines that gradient ascent chooses among.
     pub(crate) choices: bool,
+    /// With what inputs add to the widths of intervals that are tightened.
+    pub(crate) influence: bool,
 }
 
 impl<'a> Relaxed<'a, 1> {
@@ -181,6 +187,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             sizes: Vec::new(),
             sides,
             ball,
+            influence: effort.influence.then(HashMap::new),
             empty: std::array::from_fn(|b| b >= boxes),
         };
         relaxed.measure(0);
@@ -265,7 +272,11 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             let row =
                 |(function, &(i, _))| Row { of: i % B, functions: std::slice::from_ref(function), cuts: &[] };
             let rows: Vec<Row> = rows.iter().zip(&functions).map(row).collect();
-            let bounds = self.lower_bounds(v, &rows, 0);
+            let bounds: Vec<f64> = if self.influence.is_some() {
+                self.learn_influence(v, &rows, &functions)
+            } else {
+                self.lower_bounds(v, &rows, 0)
+            };
             for (&(i, sign), bound) in functions.iter().zip(bounds) {
                 let infinite = f64::INFINITY;
                 self.narrow(v, i, if sign > 0.0 { [bound, infinite] } else { [-infinite, -bound] });
@@ -273,6 +284,27 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             let rest = functions.into_iter().filter(|&(i, _)| self.is_loose(v, i));
             (loose, signs) = rest.map(|(i, sign)| (i, -sign)).unzip();
         }
+    }
+
+    /// Lower bounds of these rows, one for each of the entries; keeps what the input entries add to them.
+    fn learn_influence(&mut self, v: ValueId, rows: &[Row], entries: &[(usize, f64)]) -> Vec<f64> {
+        let n = self.sides.len();
+        let mut all = Vec::with_capacity(rows.len());
+        for (rows, entries) in rows.chunks(LANES).zip(entries.chunks(LANES)) {
+            self.plan.with_workspace(|memory| {
+                let (bounds, input) = self.bound_plainly(v, rows, memory);
+                all.extend_from_slice(&bounds.0[..rows.len()]);
+                let (Some(a), Some(influence)) = (input, &mut self.influence) else { return };
+                for (lane, &(i, _)) in entries.iter().enumerate() {
+                    let sums = influence.entry((v, i)).or_insert_with(|| vec![0.0; n]);
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum += a.get(j).0[lane].abs() * self.sides[j][1][i % B];
+                    }
+                }
+                memory.give_back(a);
+            });
+        }
+        all
     }
 
     /// Whether an entry of a value, in one box, is worth a backward pass.

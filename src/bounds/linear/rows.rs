@@ -89,8 +89,7 @@ impl<const B: usize> Relaxed<'_, B> {
         rows: &[Row],
         memory: &mut Workspace,
     ) -> (Lane, Option<Panel>) {
-        let mut slopes =
-            Slopes { multipliers: rows.iter().map(Multipliers::new).collect(), ..Slopes::default() };
+        let mut slopes = Slopes::plain(rows);
         (self.bound(from, rows, &mut slopes, memory), slopes.input)
     }
 

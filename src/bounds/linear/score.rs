@@ -2,7 +2,7 @@
 
 use super::rows::Cut;
 use super::slopes::Slopes;
-use super::step::Kind;
+use super::step::{Kind, Plane};
 use super::{Plan, Relaxed};
 use crate::graph::ValueId;
 use crate::ops::Op;
@@ -37,18 +37,45 @@ impl<const B: usize> Relaxed<'_, B> {
     /// (for a relu the intercept of its upper line, as BaBSR has it; Bunel et al. 2020).
     pub(crate) fn candidates(&self, slopes: &Slopes, lane: usize, of: usize, most: usize) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
-        let mut add = |candidate: Candidate| {
-            if !(candidate.score > 0.0 && candidate.point.is_finite()) {
+        self.losses(slopes, lane, of, |candidate| {
+            let full = found.len() == 4 * most;
+            if full && found.last().is_some_and(|last| last.score >= candidate.score) {
                 return;
             }
             let same = |c: &&mut Candidate| c.value == candidate.value && c.entry == candidate.entry;
             if let Some(known) = found.iter_mut().find(same) {
                 known.score += candidate.score;
-            } else if found.len() < 4 * most || found.last().is_none_or(|last| last.score < candidate.score) {
+            } else {
                 found.push(candidate);
             }
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             found.truncate(4 * most);
+        });
+        found.truncate(most);
+        found
+    }
+
+    /// How much of what the row of a lane over box `of` loses hangs on the widths of the input's entries: the
+    /// losses at all functions and products, each shared out by what the entries add to the interval there.
+    pub(crate) fn input_losses(&self, slopes: &Slopes, lane: usize, of: usize) -> Vec<f64> {
+        let mut losses = vec![0.0; self.sides.len()];
+        let Some(influence) = &self.influence else { return losses };
+        self.losses(slopes, lane, of, |Candidate { value, entry, score, .. }| {
+            let Some(shares) = influence.get(&(value, entry * B + of)) else { return };
+            let total: f64 = shares.iter().sum();
+            if total > 0.0 && score.is_finite() {
+                losses.iter_mut().zip(shares).for_each(|(loss, share)| *loss += score * share / total);
+            }
+        });
+        losses
+    }
+
+    /// Shows where the row of a lane over box `of` loses something to lines or planes, and how much.
+    fn losses(&self, slopes: &Slopes, lane: usize, of: usize, mut each: impl FnMut(Candidate)) {
+        let mut add = |candidate: Candidate| {
+            if candidate.score > 0.0 && candidate.point.is_finite() {
+                each(candidate);
+            }
         };
         for (index, a) in slopes.coefficients.iter().enumerate() {
             let Some(a) = a else { continue };
@@ -78,7 +105,7 @@ impl<const B: usize> Relaxed<'_, B> {
                         if size == 0.0 {
                             continue;
                         }
-                        let middle = |plane: &super::step::Plane| -> f64 {
+                        let middle = |plane: &Plane| -> f64 {
                             let at = |&(input, place, c): &(usize, usize, f64)| {
                                 let v = node.inputs[input];
                                 let [lower, upper] = self.interval(v, self.plan.orders[v].entry(place), of);
@@ -101,8 +128,6 @@ impl<const B: usize> Relaxed<'_, B> {
                 _ => (),
             }
         }
-        found.truncate(most);
-        found
     }
 
     /// The interval of an entry of a value over box `of`.

@@ -28,6 +28,20 @@ pub(crate) struct Slopes {
     pub(crate) input: Option<Panel>,
 }
 
+impl Slopes {
+    /// The default lines, equal weights and no use of cuts.
+    pub(super) fn plain(rows: &[Row]) -> Self {
+        Self { multipliers: rows.iter().map(Multipliers::new).collect(), ..Self::default() }
+    }
+
+    /// The same, to learn the coefficients on the results of `nodes` nodes.
+    pub(crate) fn learning(rows: &[Row], nodes: usize) -> Self {
+        let mut slopes = Self::plain(rows);
+        slopes.coefficients.resize_with(nodes, || None);
+        slopes
+    }
+}
+
 /// The line of box `of` for the coefficient `a` and choice `t`. Computed with a
 /// few roundings, which the charge of the step covers.
 #[inline(always)]
@@ -134,7 +148,7 @@ impl<const B: usize> Relaxed<'_, B> {
                     }
                 }
                 (Kind::Elementwise { lines, choices }, Some(a)) => {
-                    let chosen = choices.as_ref().zip(slopes.chosen[index].as_ref());
+                    let chosen = choices.as_ref().zip(slopes.chosen.get(index).and_then(Option::as_ref));
                     let mut gradient = vec![Lane::ZERO; if chosen.is_some() { len } else { 0 }];
                     for (i, entry) in self.plan.orders[index + 1].entries(len).enumerate() {
                         for (lane, &a) in a.get(i).0.iter().enumerate() {
