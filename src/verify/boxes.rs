@@ -17,8 +17,8 @@ const SPREAD: f64 = 0.05;
 /// What a bound that moves with an input counts beside one that loses by its width.
 const MOVES: f64 = 0.25;
 
-/// Steps that choose the weights of a disjunct's atoms.
-const WEIGHINGS: usize = 4;
+/// Steps that choose lines and the weights of a disjunct's atoms.
+const WEIGHINGS: usize = 6;
 
 /// The bound of one atom over a box, with the coefficients of its linear function on the input: there the atom
 /// is at least that function, whose least value is at least the bound.
@@ -37,7 +37,7 @@ pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Sub
     let verifier = problems[0].verifier;
     let relaxed: Relaxed<B> = {
         let all: Vec<&Subproblem> = subproblems.iter().collect();
-        relax(verifier, &all, Effort { tighten: true, choices: false, influence: true })
+        relax(verifier, &all, Effort { tighten: true, choices: true, influence: true })
     };
     let bounds = atom_bounds(&relaxed, problems, subproblems);
     let mut points = Vec::new();
@@ -118,7 +118,11 @@ fn row_bounds<const B: usize>(
     for chunk in rows.chunks(LANES) {
         let rows: Vec<Row> = chunk.iter().map(|(_, row, _)| *row).collect();
         verifier.plan.with_workspace(|memory| {
-            let mut slopes = Slopes::learning(&rows, output);
+            let mut slopes = if steps > 0 {
+                relaxed.default_slopes(output, &rows)
+            } else {
+                Slopes::learning(&rows, output)
+            };
             for (multipliers, (_, _, weights)) in slopes.multipliers.iter_mut().zip(chunk) {
                 multipliers.weights.clone_from(weights);
             }
