@@ -17,9 +17,9 @@ use tightrope::Graph;
 use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::exec::Plan;
 use tightrope::kernels::{Kernel, WIDE, dispatch};
+use tightrope::random::InputStreams;
 use tightrope::smoothing::noise::{Gaussian, Noise};
 use tightrope::smoothing::quantity::Scale;
-use tightrope::smoothing::stream::InputStreams;
 use tightrope::tightness::{Mask, Tightness};
 
 /// Taken in turns; the least of the ratios counts.

@@ -9,9 +9,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::exec::Plan;
+use tightrope::random::InputStreams;
 use tightrope::smoothing::noise::{Gaussian, Noise};
 use tightrope::smoothing::quantity::Scale;
-use tightrope::smoothing::stream::InputStreams;
 
 const IMAGES: usize = 1000;
 const NETWORKS: [&str; 2] = ["mnist-cnn-ibp0.1", "mnist-mlp-noise25"];

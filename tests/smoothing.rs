@@ -11,13 +11,14 @@ use tightrope::exec::Plan;
 use tightrope::graph::Graph;
 use tightrope::onnx::proto::{ModelProto, TensorProto};
 use tightrope::onnx::{LoadOptions, load};
+use tightrope::random::InputStreams;
+use tightrope::smoothing::confidence::RandomizedClopperPearson;
 use tightrope::smoothing::procedure::{
     Bound, Candidate, Estimation, Outcome, RadiusRule, Selection, Setup, Stopping, Threat,
 };
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 use tightrope::smoothing::sampler::{Drawing, NoisyInputs, Sampler};
 use tightrope::smoothing::simplex::SimplexMap;
-use tightrope::smoothing::stream::InputStreams;
 
 use model::{floats, model, node};
 
@@ -109,7 +110,7 @@ fn certify_at(
         alpha: Alpha::new(ALPHA).expect("a level"),
         n0: 20,
         batch: 4096,
-        randomized: Some(streams.randomized_clopper_pearson()),
+        randomized: RandomizedClopperPearson::new(streams.once()).ok(),
     };
     let selection = Selection::run(setup, candidates, 100, &mut sample).expect("a selection");
     Estimation::new(selection).run(stopping, &mut sample).expect("an outcome")

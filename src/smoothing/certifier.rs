@@ -6,6 +6,7 @@ use std::ops::Range;
 use ndarray::Array2;
 use thiserror::Error;
 
+use super::confidence::RandomizedClopperPearson;
 use super::noise::LatticeError;
 use super::procedure::{
     Bound, Candidate, CandidateError, Estimation, Outcome, ProcedureError, RadiusRule, SampleError,
@@ -16,10 +17,10 @@ use super::radius::Lipschitz;
 use super::row_space::RowSpace;
 use super::sampler::{Drawing, NoisyInputs, OffGrid, Sampler};
 use super::simplex::SimplexMap;
-use super::stream::InputStreams;
 use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::lipschitz::{EvaluationError, Network};
+use crate::random::InputStreams;
 
 /// Samples asked for at once; does not influence any result.
 const BATCH: u32 = 4096;
@@ -201,7 +202,7 @@ impl Certifier {
             alpha: options.alpha,
             n0: options.n0,
             batch: BATCH,
-            randomized: Some(streams.randomized_clopper_pearson()),
+            randomized: RandomizedClopperPearson::new(streams.once()).ok(),
         };
         let candidates = self.candidates_at(x)?;
         let selection = Selection::run(setup, &candidates, options.stopping.most(), &mut sample)?;

@@ -9,10 +9,10 @@ use thiserror::Error;
 use super::noise::{Gaussian, Laplace, Lattice, LatticeError, Noise, Uniform};
 use super::procedure::Threat;
 use super::radius::Lipschitz;
-use super::rounding::{add_up, div_up, mul_up, sqrt_up};
-use super::stream::InputStreams;
 use crate::exec::Plan;
 use crate::lipschitz::EvaluationError;
+use crate::random::InputStreams;
+use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
 
 /// How noise is drawn.
 #[derive(Debug)]

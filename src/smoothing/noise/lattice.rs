@@ -10,10 +10,10 @@
 
 use thiserror::Error;
 
+use crate::random::{LANES, SampleStream};
+use crate::rounding::directed::{add_up, div_down, div_up, mul_up, sub_up};
 use crate::smoothing::normal::{cdf_lower, cdf_upper};
 use crate::smoothing::quantity::Scale;
-use crate::smoothing::rounding::{add_up, div_down, div_up, mul_up, sub_up};
-use crate::smoothing::stream::{LANES, SampleStream};
 
 /// Levels in a unit.
 const LEVELS: i32 = 255;
@@ -142,7 +142,7 @@ fn threshold(i: i32, sigma: f64) -> (u64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smoothing::stream::InputStreams;
+    use crate::random::InputStreams;
 
     fn lattice(sigma: f64) -> Lattice {
         Lattice::new(Scale::new(sigma).expect("a scale")).expect("a lattice")

@@ -5,15 +5,13 @@
 //! numbers, so a network that reads the low-order bits of its input can invalidate them (Voracek and
 //! Hein 2023); [`Lattice`] closes that gap for inputs on the grid of 8-bit pixels.
 
-mod gaussian;
 mod lattice;
 #[cfg(test)]
 mod tests;
 
 use super::quantity::{LowerBound, OutOfRange, Radius, Scale};
 use super::radius;
-use super::stream::{LANES, SampleStream};
-use gaussian::{fill, ln_positive};
+use crate::random::{SampleStream, ln_positive, unit, with_normals, with_words};
 
 pub use lattice::{Lattice, LatticeError};
 
@@ -100,7 +98,7 @@ impl AnisotropicGaussian {
 impl Noise for Gaussian {
     fn add(&self, stream: &SampleStream, x: &[f32], out: &mut [f32]) {
         let sigma = self.sigma.single();
-        fill(stream, x, out, |_, x, z| x + sigma * z);
+        with_normals(stream, x, out, |_, x, z| x + sigma * z);
     }
 
     fn radius(&self, p1: LowerBound) -> Option<Radius> {
@@ -115,7 +113,7 @@ impl Noise for Gaussian {
 impl Noise for AnisotropicGaussian {
     fn add(&self, stream: &SampleStream, x: &[f32], out: &mut [f32]) {
         assert_eq!(x.len(), self.sigmas.len(), "one scale for each entry");
-        fill(stream, x, out, |i, x, z| x + self.sigmas[i].single() * z);
+        with_normals(stream, x, out, |i, x, z| x + self.sigmas[i].single() * z);
     }
 
     fn radius(&self, p1: LowerBound) -> Option<Radius> {
@@ -125,24 +123,6 @@ impl Noise for AnisotropicGaussian {
     fn norm(&self) -> Norm {
         Norm::L2
     }
-}
-
-/// Calls `each(x, word)` for every entry, with one random word each.
-fn with_words(stream: &SampleStream, x: &[f32], out: &mut [f32], each: impl Fn(f32, u32) -> f32) {
-    assert_eq!(x.len(), out.len(), "as many entries out as in");
-    let chunks = x.chunks(4 * LANES).zip(out.chunks_mut(4 * LANES));
-    for (chunk, (x, out)) in chunks.enumerate() {
-        let words = stream.blocks((chunk * LANES) as u32);
-        let words = words.as_flattened();
-        for ((out, &x), &word) in out.iter_mut().zip(x).zip(words) {
-            *out = each(x, word);
-        }
-    }
-}
-
-/// The midpoint of one of `2^23` cells of (0, 1), exactly.
-fn unit(word: u32) -> f32 {
-    ((word >> 9) as f32 + 0.5) * (1.0 / 8_388_608.0)
 }
 
 impl Noise for Uniform {

@@ -1,7 +1,7 @@
 //! Noise: moments, distribution and independence from how it is asked for, at fixed seeds.
 
 use super::*;
-use crate::smoothing::stream::InputStreams;
+use crate::random::InputStreams;
 
 fn scale(x: f64) -> Scale {
     Scale::new(x).expect("a scale")

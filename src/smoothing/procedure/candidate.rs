@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Bound;
+use crate::rounding::directed::{add_up, mul_up};
 use crate::smoothing::noise::Norm;
 use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, Scale, UpperBound};
 use crate::smoothing::radius::{self, Lipschitz};
-use crate::smoothing::rounding::{add_up, mul_up};
 use crate::smoothing::simplex::{SimplexMap, Temperature};
 
 /// Noise, and with it the perturbations that are certified against.

@@ -2,10 +2,10 @@
 //! repeated certification of classifiers with a known smoothed score.
 
 use super::*;
+use crate::random::InputStreams;
 use crate::smoothing::noise::{Gaussian, Noise};
 use crate::smoothing::quantity::{Radius, Scale};
 use crate::smoothing::radius::Lipschitz;
-use crate::smoothing::stream::InputStreams;
 
 const SIGMA: f64 = 0.5;
 
@@ -21,7 +21,7 @@ fn setup(alpha: f64, n0: u32, batch: u32) -> Setup {
         alpha: Alpha::new(alpha).expect("a level"),
         n0,
         batch,
-        randomized: Some(InputStreams::new(1, 0).randomized_clopper_pearson()),
+        randomized: RandomizedClopperPearson::new(InputStreams::new(1, 0).once()).ok(),
     }
 }
 
@@ -221,7 +221,7 @@ fn false_certificates(candidate: Candidate, stopping: Stopping, alpha: f64, x: f
         .filter(|&i| {
             let streams = InputStreams::new(99, i);
             let mut sample = half_space(streams, x, slope);
-            let randomized = Some(streams.randomized_clopper_pearson());
+            let randomized = RandomizedClopperPearson::new(streams.once()).ok();
             let outcome =
                 certify(Setup { randomized, ..setup(alpha, 8, 1000) }, candidate, stopping, &mut sample);
             outcome.radius.is_some_and(|r| outcome.class != 0 || r.get() > f64::from(x))

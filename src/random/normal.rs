@@ -4,14 +4,22 @@
 //! the same on every machine; loops run over fixed-size arrays without branches, which compilers turn
 //! into vector code. The greatest magnitude is `sqrt(2 * 33 ln 2) = 6.76`.
 
+use super::stream::{LANES, SampleStream};
 use crate::kernels::{Kernel, dispatch};
-use crate::smoothing::stream::{LANES, SampleStream};
 
 /// Normal numbers in one chunk.
 const CHUNK: usize = 4 * LANES;
 
-/// Calls `each(index, x, z)` for every entry with its standard normal number.
-pub(super) fn fill(stream: &SampleStream, x: &[f32], out: &mut [f32], each: impl Fn(usize, f32, f32) -> f32) {
+/// Writes `each(index, x, z)` for every entry, with one standard normal number each.
+///
+/// # Panics
+/// If the lengths differ, or beyond `2^34` entries.
+pub(crate) fn with_normals(
+    stream: &SampleStream,
+    x: &[f32],
+    out: &mut [f32],
+    each: impl Fn(usize, f32, f32) -> f32,
+) {
     assert_eq!(x.len(), out.len(), "as many entries out as in");
     assert!(x.len() <= 1 << 34, "an input has at most 2^34 entries");
     dispatch(Fill { stream, x, out, each });
@@ -72,7 +80,7 @@ fn unit_interval(word: u32) -> f32 {
 /// `x = 2^e m`, `sqrt(1/2) <= m < sqrt(2)` and `s = (m - 1) / (m + 1)`, `ln m = 2 artanh s`, whose
 /// series is cut after `s^9`.
 #[inline(always)]
-pub(super) fn ln_positive(x: f32) -> f32 {
+pub(crate) fn ln_positive(x: f32) -> f32 {
     // Bits of sqrt(1/2): subtracting them makes the exponent field the floor wanted.
     const HALF: u32 = 0x3F35_04F3;
     let shifted = x.to_bits().wrapping_sub(HALF);
@@ -104,7 +112,7 @@ fn direction(word: u32) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smoothing::stream::InputStreams;
+    use crate::random::InputStreams;
 
     #[test]
     fn the_logarithm_is_close() {
@@ -151,7 +159,7 @@ mod tests {
         let x: Vec<f32> = (0..1000).map(|i| (i % 11) as f32 / 11.0).collect();
         let each = |i: usize, x: f32, z: f32| x + (i % 3) as f32 * z;
         let (mut dispatched, mut portable) = (vec![0.0; 1000], vec![0.0; 1000]);
-        fill(&stream, &x, &mut dispatched, each);
+        with_normals(&stream, &x, &mut dispatched, each);
         Fill { stream: &stream, x: &x, out: &mut portable, each }.run::<false>();
         let bits = |z: &[f32]| z.iter().map(|z| z.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&dispatched), bits(&portable));
