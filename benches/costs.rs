@@ -18,7 +18,7 @@ use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::exec::Plan;
 use tightrope::kernels::{Kernel, WIDE, dispatch};
 use tightrope::random::InputStreams;
-use tightrope::smoothing::noise::{Gaussian, Noise};
+use tightrope::smoothing::noise::Noise;
 use tightrope::smoothing::quantity::Scale;
 use tightrope::tightness::{Mask, Tightness};
 
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     let tightness = Tightness::new(&ibp, Mask::Local).expect("piecewise linear");
     let (images, labels) = shared::images(&ibp, 64);
     let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0))).expect("boxes");
-    let noise = Gaussian { sigma: Scale::new(0.25).expect("a scale") };
+    let noise = Noise::gaussian(Scale::new(0.25).expect("a scale"));
     let drawn = || {
         let (x, mut out) = (vec![0.5; 3072], vec![0.0; 3072]);
         for sample in 0..100 {
