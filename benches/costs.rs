@@ -17,9 +17,9 @@ use tightrope::Graph;
 use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::exec::Plan;
 use tightrope::kernels::{Kernel, WIDE, dispatch};
-use tightrope::smoothing::noise::{Gaussian, Noise};
+use tightrope::random::InputStreams;
+use tightrope::smoothing::noise::Noise;
 use tightrope::smoothing::quantity::Scale;
-use tightrope::smoothing::stream::InputStreams;
 use tightrope::tightness::{Mask, Tightness};
 
 /// Taken in turns; the least of the ratios counts.
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     let tightness = Tightness::new(&ibp, Mask::Local).expect("piecewise linear");
     let (images, labels) = shared::images(&ibp, 64);
     let boxes = InputBox::linf(images.view(), 0.1, Some((0.0, 1.0))).expect("boxes");
-    let noise = Gaussian { sigma: Scale::new(0.25).expect("a scale") };
+    let noise = Noise::gaussian(Scale::new(0.25).expect("a scale"));
     let drawn = || {
         let (x, mut out) = (vec![0.5; 3072], vec![0.0; 3072]);
         for sample in 0..100 {

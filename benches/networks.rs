@@ -9,9 +9,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use tightrope::bounds::{InputBox, MarginBounds, Method};
 use tightrope::exec::Plan;
-use tightrope::smoothing::noise::{Gaussian, Noise};
+use tightrope::random::InputStreams;
+use tightrope::smoothing::noise::Noise;
 use tightrope::smoothing::quantity::Scale;
-use tightrope::smoothing::stream::InputStreams;
 
 const IMAGES: usize = 1000;
 const NETWORKS: [&str; 2] = ["mnist-cnn-ibp0.1", "mnist-mlp-noise25"];
@@ -39,7 +39,7 @@ fn interval_margins(bencher: Bencher, name: &str) {
 
 #[divan::bench(args = [784, 3072])]
 fn gaussian_noise(bencher: Bencher, len: usize) {
-    let noise = Gaussian { sigma: Scale::new(0.25).expect("a scale") };
+    let noise = Noise::gaussian(Scale::new(0.25).expect("a scale"));
     let (x, mut out) = (vec![0.5; len], vec![0.0; len]);
     let stream = InputStreams::new(1, 1).sample(1);
     bencher.counter(ItemsCount::new(len)).bench_local(|| noise.add(&stream, &x, &mut out));

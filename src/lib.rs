@@ -22,13 +22,15 @@
 //! | room | holds |
 //! |---|---|
 //! | [`kernels`] | sums of many samples, boxes or linear functions side by side |
+//! | [`random`] | random numbers from counters, keyed by seed, input and sample |
+//! | [`rounding`] | floating-point arithmetic rounded outward |
 //! | [`ops`] | the operators: all that the toolkit knows of them |
 //! | [`graph`] | networks as plain data |
 //! | [`onnx`] | `.onnx` files to graphs and back |
 //! | [`exec`] | batched inference in f32 |
 //! | [`bounds`] | sound bounds in f64 |
 //! | [`lipschitz`] | Lipschitz constants of networks, and the error of an f32 evaluation |
-//! | [`smoothing`] | noise, simplex maps, confidence bounds, radii, the two-step procedure |
+//! | [`smoothing`] | noise distributions, simplex maps, confidence bounds, radii, the two-step procedure |
 //! | [`tightness`] | how tight interval bounds are, and why |
 //! | [`query`] | what is asked: boxes, formulas over outputs, VNN-LIB 1 and 2 |
 //! | [`attack`] | gradient search for counterexamples |
@@ -46,7 +48,9 @@ pub mod lipschitz;
 pub mod onnx;
 pub mod ops;
 pub mod query;
+pub mod random;
 pub mod report;
+pub mod rounding;
 pub mod runs;
 pub mod smoothing;
 pub mod tightness;

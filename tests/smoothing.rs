@@ -11,18 +11,20 @@ use tightrope::exec::Plan;
 use tightrope::graph::Graph;
 use tightrope::onnx::proto::{ModelProto, TensorProto};
 use tightrope::onnx::{LoadOptions, load};
+use tightrope::random::InputStreams;
+use tightrope::smoothing::confidence::RandomizedClopperPearson;
+use tightrope::smoothing::noise::Noise;
 use tightrope::smoothing::procedure::{
-    Bound, Candidate, Estimation, Outcome, RadiusRule, Selection, Setup, Stopping, Threat,
+    Bound, Candidate, Estimation, Outcome, RadiusRule, Selection, Setup, Stopping,
 };
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
-use tightrope::smoothing::sampler::{Drawing, NoisyInputs, Sampler};
+use tightrope::smoothing::sampler::{NoisyInputs, Sampler};
 use tightrope::smoothing::simplex::SimplexMap;
-use tightrope::smoothing::stream::InputStreams;
 
 use model::{floats, model, node};
 
-fn scale(sigma: f64) -> Scale {
-    Scale::new(sigma).expect("a scale")
+fn noise(name: &str, scale: f64) -> Noise {
+    Noise::new(name, Scale::new(scale).expect("a scale")).expect("a scale that fits")
 }
 
 #[test]
@@ -31,14 +33,9 @@ fn samples_do_not_depend_on_ranges_or_threads() {
     let plan = Plan::new(&load(model, &LoadOptions::default()).expect("a shipped network"));
     let x: Vec<f32> = (0..784).map(|i| (i % 256) as f32 / 255.0).collect();
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    for (threat, lattice) in [
-        (Threat::Gaussian(scale(0.25)), false),
-        (Threat::Gaussian(scale(0.25)), true),
-        (Threat::Uniform(scale(0.5)), false),
-        (Threat::Laplace(scale(0.2)), false),
-    ] {
-        let drawing = Drawing::new(threat, lattice).expect("a scale that fits");
-        let inputs = NoisyInputs::new(&drawing, InputStreams::new(3, 17), &x).expect("on the grid");
+    for name in Noise::names() {
+        let noise = noise(name, 0.25);
+        let inputs = NoisyInputs::new(&noise, InputStreams::new(3, 17), &x).expect("on the grid");
         let sampler = Sampler::new(&plan, &inputs);
         let whole = pool(2).install(|| sampler.logits(0..300));
         assert_eq!(pool(1).install(|| sampler.logits(0..300)), whole);
@@ -47,15 +44,15 @@ fn samples_do_not_depend_on_ranges_or_threads() {
             assert_eq!(sampler.logits(range.clone()), whole.slice(rows));
             assert_eq!(plan.run(inputs.batch(range).view()), whole.slice(rows), "by any classifier");
         }
-        let other = NoisyInputs::new(&drawing, InputStreams::new(4, 17), &x).expect("on the grid");
+        let other = NoisyInputs::new(&noise, InputStreams::new(4, 17), &x).expect("on the grid");
         assert_ne!(Sampler::new(&plan, &other).logits(0..300), whole, "the seed matters");
     }
 }
 
 #[test]
 fn the_lattice_refuses_what_is_off_its_grid() {
-    let drawing = Drawing::new(Threat::Gaussian(scale(0.5)), true).expect("a scale that fits");
-    let error = NoisyInputs::new(&drawing, InputStreams::new(0, 0), &[0.0, 0.3]).err().expect("off the grid");
+    let noise = noise("lattice", 0.5);
+    let error = NoisyInputs::new(&noise, InputStreams::new(0, 0), &[0.0, 0.3]).err().expect("off the grid");
     assert_eq!(error.entry, 1);
     assert!(error.to_string().contains("k/255"), "{error}");
 }
@@ -79,37 +76,35 @@ fn half_space() -> Graph {
 /// One certification of the point `(x, 1)` of the half-space.
 fn certify(
     plan: &Plan,
-    threat: Threat,
+    noise: &Noise,
     candidates: &[Candidate],
     stopping: Stopping,
     x: f32,
     seed: u64,
 ) -> Outcome {
-    let drawing = Drawing::new(threat, false).expect("a scale that fits");
-    certify_at(plan, &drawing, threat, candidates, stopping, &[x, 1.0], seed)
+    certify_at(plan, noise, candidates, stopping, &[x, 1.0], seed)
 }
 
 fn certify_at(
     plan: &Plan,
-    drawing: &Drawing,
-    threat: Threat,
+    noise: &Noise,
     candidates: &[Candidate],
     stopping: Stopping,
     input: &[f32],
     seed: u64,
 ) -> Outcome {
     let streams = InputStreams::new(seed, 0);
-    let inputs = NoisyInputs::new(drawing, streams, input).expect("an input");
+    let inputs = NoisyInputs::new(noise, streams, input).expect("an input");
     let sampler = Sampler::new(plan, &inputs);
     let mut sample = |range| Ok(sampler.logits(range));
     let setup = Setup {
-        threat,
+        noise: noise.clone(),
         entries: input.len(),
-        charge: drawing.charge(input.len()),
+        charge: noise.charge(input.len()),
         alpha: Alpha::new(ALPHA).expect("a level"),
         n0: 20,
         batch: 4096,
-        randomized: Some(streams.randomized_clopper_pearson()),
+        randomized: RandomizedClopperPearson::new(streams.once()).ok(),
     };
     let selection = Selection::run(setup, candidates, 100, &mut sample).expect("a selection");
     Estimation::new(selection).run(stopping, &mut sample).expect("an outcome")
@@ -129,7 +124,8 @@ fn certificates_are_false_no_more_often_than_stated() {
     let hard = |bound| candidate("hardmax", bound, RadiusRule::OneSided);
     // A few of what `auto` tries.
     let several: Vec<Candidate> = Candidate::auto(None).into_iter().step_by(4).collect();
-    let gaussian = Threat::Gaussian(scale(0.5));
+    let gaussian = &noise("gaussian", 0.5);
+    let (uniform, laplace) = (&noise("uniform", 1.0), &noise("laplace", 0.5));
     let settle = Stopping::Settle { radius: Radius::new(0.2).expect("positive"), most: 250 };
     let tolerance = Stopping::Tolerance { fraction: 0.2, most: 250 };
     let fixed = Stopping::Fixed(100);
@@ -144,16 +140,16 @@ fn certificates_are_false_no_more_often_than_stated() {
         ("softmax", gaussian, candidate("softmax:0.5", Bound::Bernstein, RadiusRule::TwoSided), fixed),
         ("sparsemax", gaussian, candidate("sparsemax:1", Bound::Betting, RadiusRule::TwoSided), fixed),
         ("Hoeffding", gaussian, candidate("sparsemax:1", Bound::Hoeffding, RadiusRule::OneSided), tolerance),
-        ("uniform", Threat::Uniform(scale(1.0)), hard(Bound::ClopperPearson), fixed),
-        ("uniform, settle", Threat::Uniform(scale(1.0)), hard(Bound::KrichevskyTrofimov), settle),
-        ("laplace", Threat::Laplace(scale(0.5)), hard(Bound::ClopperPearson), fixed),
-        ("laplace, tolerance", Threat::Laplace(scale(0.5)), hard(Bound::ClopperPearson), tolerance),
+        ("uniform", uniform, hard(Bound::ClopperPearson), fixed),
+        ("uniform, settle", uniform, hard(Bound::KrichevskyTrofimov), settle),
+        ("laplace", laplace, hard(Bound::ClopperPearson), fixed),
+        ("laplace, tolerance", laplace, hard(Bound::ClopperPearson), tolerance),
     ];
-    for (name, threat, candidates, stopping) in cases {
+    for (name, noise, candidates, stopping) in cases {
         let outcomes = (0..10_000).into_par_iter().map(|seed| {
             // Near the boundary, where false certificates are likeliest, and further off.
             let x = [0.05f32, 0.2, 0.4][seed as usize % 3];
-            let outcome = certify(&plan, threat, &candidates, stopping, x, seed);
+            let outcome = certify(&plan, noise, &candidates, stopping, x, seed);
             assert!(outcome.ledger.spent() <= ALPHA);
             let wrong = |radius: Radius| outcome.class != 0 || radius.get() > f64::from(x);
             [outcome.radius.is_some(), outcome.radius.is_some_and(wrong)].map(usize::from)
@@ -199,21 +195,18 @@ fn reads_low_order_bits() -> Graph {
 #[test]
 fn rounding_fools_the_ordinary_mode_and_not_the_lattice() {
     let plan = Plan::new(&reads_low_order_bits());
-    let threat = Threat::Gaussian(scale(0.35));
     let cohen = [Candidate::new(SimplexMap::Hardmax, Bound::ClopperPearson, RadiusRule::OneSided)
         .expect("a combination")];
-    let certify = |lattice, x: f32| {
-        let drawing = Drawing::new(threat, lattice).expect("a scale that fits");
-        certify_at(&plan, &drawing, threat, &cohen, Stopping::Fixed(10_000), &[x], 5)
-    };
+    let certify =
+        |name, x: f32| certify_at(&plan, &noise(name, 0.35), &cohen, Stopping::Fixed(10_000), &[x], 5);
     // Two certificates that contradict each other: class 1 up to a distance beyond 1, class 0 there.
-    let (from, to) = (certify(false, 1.0), certify(false, 0.0));
+    let (from, to) = (certify("gaussian", 1.0), certify("gaussian", 0.0));
     assert_eq!((from.predicted(), to.predicted()), (Some(1), Some(0)));
     assert!(from.radius.is_some_and(|radius| radius.get() > 1.0), "{:?}", from.radius);
 
     let outcomes: Vec<(f64, Outcome)> = (0..=255_u8)
         .step_by(5)
-        .map(|pixel| (f64::from(pixel) / 255.0, certify(true, f32::from(pixel) / 255.0)))
+        .map(|pixel| (f64::from(pixel) / 255.0, certify("lattice", f32::from(pixel) / 255.0)))
         .collect();
     let mut classes = [0; 2];
     for (x, outcome) in &outcomes {

@@ -11,9 +11,7 @@ use ndarray::{ArrayView1, aview1};
 use crate::bounds::{Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
-use crate::smoothing::noise::{Gaussian, Noise, Uniform};
-use crate::smoothing::quantity::Scale;
-use crate::smoothing::stream::InputStreams;
+use crate::random::{InputStreams, unit, with_normals, with_words};
 
 /// How hard to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,15 +121,15 @@ impl Pgd {
     fn starts(&self, x: &[f32], region: &Region, index: usize) -> Vec<f32> {
         let streams = InputStreams::new(self.seed, index as u64);
         let mut points = x.to_vec();
-        let root = (x.len() as f64).sqrt();
+        let (eps, root) = (region.eps.value() as f32, (x.len() as f32).sqrt());
         for restart in 1..self.restarts {
             let mut z = vec![0.0; x.len()];
             let stream = streams.sample(restart);
-            let eps = region.eps.value();
-            match (region.norm, Scale::new(eps), Scale::new(eps / root)) {
-                (Norm::Linf, Ok(lambda), _) => Uniform { lambda }.add(&stream, x, &mut z),
-                (_, _, Ok(sigma)) => Gaussian { sigma }.add(&stream, x, &mut z),
-                _ => z.copy_from_slice(x),
+            // What leaves the region, or overflows, is projected back.
+            if region.norm == Norm::Linf {
+                with_words(&stream, x, &mut z, |x, word| x + eps * (2.0 * unit(word) - 1.0));
+            } else {
+                with_normals(&stream, x, &mut z, |_, x, normal| x + eps / root * normal);
             }
             points.extend(z);
         }

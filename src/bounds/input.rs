@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::rounding::outward;
 use crate::kernels::{Kernel, dispatch};
+use crate::rounding::outward;
 
 /// One l-inf box for each network input: all `z` with `lower <= z <= upper`
 /// entry by entry; for the l2 and l1 norms, the points of the box that lie in

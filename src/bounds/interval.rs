@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::rounding::{centres_radii, gamma, outward, underflow};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{BOXES, Balls, Gather, Kernel, choose, dispatch};
 use crate::ops::{Affine, Op, Weights};
+use crate::rounding::{centres_radii, gamma, outward, underflow};
 
 /// Bounds of one value for a batch of inputs: `batch * len` entries each.
 #[derive(Clone, Debug, Default)]

@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::linear::{Effort, Function, Plan, Relaxed, Row};
-use super::rounding::{centre_radius, gamma, underflow};
 use super::{InputBox, Intervals, propagate};
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Op, Weights};
+use crate::rounding::{centre_radius, gamma, underflow};
 
 /// Inputs that pass through the network together.
 const TILE: usize = 16;

@@ -2,16 +2,15 @@
 //!
 //! All bounds are in `f64` and hold for the network in exact real arithmetic,
 //! with the weights as the model gives them: every rounding error on the way
-//! is bounded and added outward ([`rounding`]).
+//! is bounded and added outward ([`rounding`](crate::rounding)).
 
-pub(crate) mod directed;
 mod input;
 mod interval;
 pub(crate) mod linear;
 mod margin;
 mod region;
-pub mod rounding;
 
+pub(crate) use crate::rounding;
 pub use input::{Ball, BoxError, InputBox, Norm};
 pub use interval::{Intervals, propagate};
 pub use margin::{MarginBounds, Margins, Method};

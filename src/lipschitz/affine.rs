@@ -1,9 +1,9 @@
 //! The norms of affine maps from above.
 
 use super::{conv, matrix};
-use crate::bounds::directed::{add_up, div_up, mul_up, sqrt_up};
-use crate::bounds::rounding::{gamma, underflow};
 use crate::ops::{Affine, Sparse, Weights};
+use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
+use crate::rounding::{gamma, underflow};
 
 /// Bounds on l2 norms of the linear part `A = [A_1 A_2 ...]` of an affine map
 /// of one or more inputs, for the true coefficients; infinite where none holds.

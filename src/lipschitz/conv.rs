@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::matrix;
-use crate::bounds::directed::{add_up, mul_up, sub_down};
-use crate::bounds::rounding::{gamma, underflow};
 use crate::ops::Conv;
+use crate::rounding::directed::{add_up, mul_up, sub_down};
+use crate::rounding::{gamma, underflow};
 
 /// A convolution is written out as a matrix up to this many entries, this many
 /// on the short side, and this many multiply-adds of the first product.

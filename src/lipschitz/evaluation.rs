@@ -25,9 +25,9 @@
 
 use super::Network;
 use super::affine::Norms;
-use crate::bounds::directed::{add_up, div_up, mul_up, sqrt_up};
 use crate::bounds::{Intervals, propagate};
 use crate::ops::Op;
+use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
 
 /// Unit roundoff of f32.
 const UNIT: f64 = 1.0 / 16_777_216.0;

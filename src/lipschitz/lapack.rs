@@ -5,8 +5,8 @@ use ndarray::{Array2, ArrayView2};
 use ndarray_linalg::{JobSvd, SVDDC};
 
 use super::matrix::frobenius;
-use crate::bounds::directed::{add_up, mul_up, sqrt_up};
-use crate::bounds::rounding::{gamma, underflow};
+use crate::rounding::directed::{add_up, mul_up, sqrt_up};
+use crate::rounding::{gamma, underflow};
 
 /// An upper bound on the largest singular value of a `rows x cols` matrix;
 /// `None` if LAPACK fails, or returns what bounds nothing.

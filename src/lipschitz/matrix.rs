@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::bounds::directed::{add_up, mul_up, sqrt_up};
-use crate::bounds::rounding::{gamma, underflow};
 use crate::kernels::{Matrix, matmul};
+use crate::rounding::directed::{add_up, mul_up, sqrt_up};
+use crate::rounding::{gamma, underflow};
 
 /// Relative gain of a step below which the iteration ends. What is left to
 /// gain after a step is at most what the step gained, because the logarithm

@@ -39,10 +39,10 @@ pub use evaluation::EvaluationError;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::bounds::directed::{add_up, mul_up, sqrt_up};
 use crate::exec::{Fused, fuse};
 use crate::graph::{Graph, Node};
 use crate::ops::Op;
+use crate::rounding::directed::{add_up, mul_up, sqrt_up};
 use affine::Norms;
 
 /// Bounds for a whole network and on the way.

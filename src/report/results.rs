@@ -10,8 +10,8 @@ use super::table;
 use crate::runs::SmoothRecord;
 use crate::runs::file::{RunError, RunLines, read_text};
 use crate::runs::merge::{MergeError, selection};
-use crate::smoothing::noise::Norm;
-use crate::smoothing::procedure::{Bound, Candidate, Outcome, RadiusRule, Threat};
+use crate::smoothing::noise::{Noise, Norm};
+use crate::smoothing::procedure::{Bound, Candidate, Outcome, RadiusRule};
 use crate::smoothing::quantity::{Alpha, LowerBound, Radius, Scale};
 use crate::smoothing::simplex::SimplexMap;
 
@@ -112,7 +112,7 @@ impl Ceiling {
     /// reaches `(alpha/W)^(1/n)`, or 1.
     fn new(
         candidate: &Candidate,
-        threat: Threat,
+        noise: &Noise,
         classes: usize,
         n: u32,
         alpha: Alpha,
@@ -121,7 +121,7 @@ impl Ceiling {
         let at = |level: f64| {
             let root = if level >= 1.0 { 1.0 } else { libm::exp(libm::log(level) / f64::from(n)) };
             let p1 = LowerBound::new(root * (1.0 + 4.0 * f64::EPSILON));
-            candidate.radius(threat, classes, p1, p1.complement(), 0.0)
+            candidate.radius(noise, classes, p1, p1.complement(), 0.0)
         };
         let drawn = w.and_then(|w| at(alpha.get() / w.max(f64::MIN_POSITIVE)));
         let radius = Radius::larger(at(alpha.get()), drawn).map_or(0.0, Radius::get);
@@ -132,7 +132,7 @@ impl Ceiling {
     pub(super) fn of_table(options: &TableOptions) -> Option<Self> {
         let sigma = options.sigma?;
         let rule = Candidate::new(SimplexMap::Hardmax, Bound::ClopperPearson, RadiusRule::OneSided).ok()?;
-        Some(Self::new(&rule, Threat::Gaussian(sigma), 2, options.n, options.alpha, None))
+        Some(Self::new(&rule, &Noise::gaussian(sigma), 2, options.n, options.alpha, None))
     }
 }
 
@@ -173,12 +173,14 @@ impl Results {
         for (i, record) in records.iter().enumerate() {
             let (line, outcome) = (i + 2, &record.outcome);
             let mut find = |reason| findings.push(Finding { line, reason });
-            let scale = match outcome.threat {
-                Threat::Gaussian(scale) | Threat::Uniform(scale) | Threat::Laplace(scale) => scale,
-            };
             let alpha = outcome.ledger.total();
             let used = [
-                ("sigma", scale.get(), option("sigma").map(|s| Scale::new(s).map_or(s, Scale::get)), false),
+                (
+                    "sigma",
+                    outcome.noise.scale().get(),
+                    option("sigma").map(|s| Scale::new(s).map_or(s, Scale::get)),
+                    false,
+                ),
                 ("alpha", alpha.get(), option("alpha"), false),
                 ("n", f64::from(outcome.samples), option("n"), true),
             ];
@@ -197,7 +199,7 @@ impl Results {
             }
             let ceiling = Ceiling::new(
                 &outcome.candidate,
-                outcome.threat,
+                &outcome.noise,
                 outcome.classes,
                 outcome.samples,
                 alpha,
@@ -217,7 +219,7 @@ impl Results {
         }
         let wanted = selection(run)?.iter().count();
         let alpha = records.iter().map(|r| r.outcome.ledger.total().get()).fold(0.0, f64::max);
-        let norm = records.first().map(|r| r.outcome.threat.norm());
+        let norm = records.first().map(|r| r.outcome.noise.norm());
         let mut results = Self::new(&run.file, norm, alpha, claims, findings);
         if results.inputs < wanted {
             results.notes.push(format!("holds {} of the run's {wanted} inputs", results.inputs));
@@ -281,8 +283,8 @@ impl Results {
 
 /// The radius that an outcome's own bounds give.
 fn radius_of(outcome: &Outcome) -> f64 {
-    let Outcome { candidate, threat, classes, p_lower, p_upper, charge, .. } = outcome;
-    candidate.radius(*threat, *classes, *p_lower, *p_upper, *charge).map_or(0.0, Radius::get)
+    let Outcome { candidate, noise, classes, p_lower, p_upper, charge, .. } = outcome;
+    candidate.radius(noise, *classes, *p_lower, *p_upper, *charge).map_or(0.0, Radius::get)
 }
 
 /// The first line that shows that `correct` is a running count, if it is one: numbers above 1 that never

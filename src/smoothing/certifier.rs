@@ -6,20 +6,22 @@ use std::ops::Range;
 use ndarray::Array2;
 use thiserror::Error;
 
-use super::noise::LatticeError;
+use super::confidence::RandomizedClopperPearson;
+use super::noise::{Noise, OffGrid};
 use super::procedure::{
     Bound, Candidate, CandidateError, Estimation, Outcome, ProcedureError, RadiusRule, SampleError,
-    Selection, Setup, Stopping, Threat,
+    Selection, Setup, Stopping,
 };
 use super::quantity::{Alpha, OutOfRange};
 use super::radius::Lipschitz;
 use super::row_space::RowSpace;
-use super::sampler::{Drawing, NoisyInputs, OffGrid, Sampler};
+use super::sampler::{NoisyInputs, Sampler};
 use super::simplex::SimplexMap;
-use super::stream::InputStreams;
 use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::lipschitz::{EvaluationError, Network};
+use crate::random::InputStreams;
+use crate::rounding::directed::{add_up, mul_up};
 
 /// Samples asked for at once; does not influence any result.
 const BATCH: u32 = 4096;
@@ -28,9 +30,7 @@ const BATCH: u32 = 4096;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The noise.
-    pub threat: Threat,
-    /// Where Gaussian noise is drawn.
-    pub place: Place,
+    pub noise: Noise,
     /// The simplex map; none for the most promising one of [`Candidate::auto`].
     pub map: Option<SimplexMap>,
     /// The confidence bound; none for Clopper-Pearson with hardmax, empirical Bernstein else.
@@ -45,18 +45,6 @@ pub struct Options {
     pub stopping: Stopping,
     /// The seed of all noise.
     pub seed: u64,
-}
-
-/// Where Gaussian noise is drawn. Other noise is drawn on the input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
-    /// Behind a narrow first layer of a network ([`RowSpace`]), on the input of all others.
-    #[default]
-    Narrowest,
-    /// On the input.
-    Input,
-    /// On the input, on the grid of 8-bit pixels, exactly.
-    Lattice,
 }
 
 /// A network as the base classifier of a [`Certifier`].
@@ -86,7 +74,6 @@ impl BaseNetwork {
 #[derive(Debug)]
 pub struct Certifier {
     options: Options,
-    drawing: Drawing,
     candidates: Vec<Candidate>,
     logits: Option<(Lipschitz, EvaluationError)>,
 }
@@ -94,9 +81,6 @@ pub struct Certifier {
 /// Options that have no meaning together.
 #[derive(Debug, Error)]
 pub enum OptionsError {
-    /// A scale that the lattice cannot have.
-    #[error(transparent)]
-    Lattice(#[from] LatticeError),
     /// A combination of map, bound and rule without meaning.
     #[error(transparent)]
     Candidate(#[from] CandidateError),
@@ -109,8 +93,8 @@ pub enum OptionsError {
     )]
     Auto,
     /// Lipschitz-aware radii with other noise than Gaussian.
-    #[error("found a Lipschitz constant with {0:?}; accepted: Gaussian noise, or lattice")]
-    Noise(Threat),
+    #[error("found a Lipschitz constant with {0}; accepted: gaussian, gaussian-input or lattice noise")]
+    Noise(Noise),
     /// A network that cannot be bounded.
     #[error(
         "no Lipschitz constant is known for the node {0}, and without one neither the logits nor the \
@@ -140,9 +124,8 @@ impl Certifier {
     /// # Errors
     /// [`OptionsError`] for those without meaning.
     pub fn new(options: Options) -> Result<Self, OptionsError> {
-        let drawing = Drawing::new(options.threat, options.place == Place::Lattice)?;
         let candidates = candidates(&options)?;
-        Ok(Self { options, drawing, candidates, logits: None })
+        Ok(Self { options, candidates, logits: None })
     }
 
     /// Adds radii that know a Lipschitz constant (l2) of the logits of the network that will be the base
@@ -152,8 +135,8 @@ impl Certifier {
     /// # Errors
     /// [`OptionsError`] for other noise than Gaussian, and for networks without a known constant.
     pub fn aware(mut self, graph: &Graph, constant: Option<Lipschitz>) -> Result<Self, OptionsError> {
-        if !matches!(self.options.threat, Threat::Gaussian(_)) {
-            return Err(OptionsError::Noise(self.options.threat));
+        if self.options.noise.gaussian().is_none() {
+            return Err(OptionsError::Noise(self.options.noise));
         }
         let network = Network::new(graph);
         let report = network.report();
@@ -171,8 +154,7 @@ impl Certifier {
     #[must_use]
     pub fn base(&self, graph: &Graph) -> BaseNetwork {
         let aware = self.logits.is_some();
-        let gaussian = matches!(self.options.threat, Threat::Gaussian(_));
-        let cut = gaussian && !aware && self.options.place == Place::Narrowest;
+        let cut = !aware && self.options.noise.narrow();
         let row_space = if cut { RowSpace::new(graph) } else { None };
         let graph = row_space.as_ref().map_or(graph, RowSpace::graph);
         BaseNetwork { plan: if aware { Plan::new(graph) } else { Plan::fast(graph) }, row_space }
@@ -192,16 +174,16 @@ impl Certifier {
     ) -> Result<Outcome, CertifierError> {
         let options = &self.options;
         let streams = InputStreams::new(options.seed, index);
-        let inputs = NoisyInputs::new(&self.drawing, streams, x)?;
+        let inputs = NoisyInputs::new(&options.noise, streams, x)?;
         let mut sample = |range| sample(&inputs, range);
         let setup = Setup {
-            threat: options.threat,
+            noise: options.noise.clone(),
             entries: x.len(),
-            charge: self.drawing.charge(x.len()),
+            charge: options.noise.charge(x.len()),
             alpha: options.alpha,
             n0: options.n0,
             batch: BATCH,
-            randomized: Some(streams.randomized_clopper_pearson()),
+            randomized: RandomizedClopperPearson::new(streams.once()).ok(),
         };
         let candidates = self.candidates_at(x)?;
         let selection = Selection::run(setup, &candidates, options.stopping.most(), &mut sample)?;
@@ -212,18 +194,27 @@ impl Certifier {
     /// Lipschitz-aware form, or that alone if a map was named.
     fn candidates_at(&self, x: &[f32]) -> Result<Vec<Candidate>, CandidateError> {
         let Some((constant, error)) = &self.logits else { return Ok(self.candidates.clone()) };
-        let error = self.drawing.evaluation_error(x, *constant, error);
+        let error = self.evaluation_error(x, *constant, error);
         let aware = self.candidates.iter().map(|c| c.aware(*constant, error));
         if self.options.map.is_some() {
             return aware.collect();
         }
         Ok(self.candidates.iter().copied().chain(aware.flatten()).collect())
     }
+
+    /// Bound on the mean l2 distance between the logits that are sampled at `x` and the exact ones of
+    /// the network under real Gaussian noise, for logits with this Lipschitz constant; infinite where
+    /// there is none. Noise that moves the noisy input moves the logits by their constant times that.
+    fn evaluation_error(&self, x: &[f32], logits: Lipschitz, evaluation: &EvaluationError) -> f64 {
+        let Some(sigma) = self.options.noise.gaussian() else { return f64::INFINITY };
+        let moved = self.options.noise.moved(x.len());
+        add_up(evaluation.mean(x, sigma.get(), moved), mul_up(logits.get(), moved))
+    }
 }
 
 /// The combinations that the selection chooses from.
 fn candidates(options: &Options) -> Result<Vec<Candidate>, OptionsError> {
-    let gaussian = matches!(options.threat, Threat::Gaussian(_));
+    let gaussian = options.noise.gaussian().is_some();
     let Some(map) = options.map else {
         if options.bound.is_some() || options.rule.is_some() {
             return Err(OptionsError::Auto);

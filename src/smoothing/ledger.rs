@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::quantity::Alpha;
-use super::rounding::add_up;
+use crate::rounding::directed::add_up;
 
 /// A failure probability and what it was spent on. What is spent, summed with upward rounding, never
 /// exceeds the total.

@@ -10,7 +10,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`noise`], [`stream`] | noise distributions and the counter-based streams they draw from |
+//! | [`noise`] | noise distributions |
 //! | [`simplex`] | simplex maps with their Lipschitz constants |
 //! | [`statistics`] | exact sums of scores |
 //! | [`confidence`] | confidence bounds on a mean score |
@@ -44,6 +44,3 @@ pub mod row_space;
 pub mod sampler;
 pub mod simplex;
 pub mod statistics;
-pub mod stream;
-
-use crate::bounds::directed as rounding;

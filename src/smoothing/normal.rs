@@ -10,7 +10,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::rounding::{
+use crate::rounding::directed::{
     TINY, add_up, div_down, div_up, exp_down, exp_up, libm_down, libm_up, mul_down, mul_up, sub_down, sub_up,
 };
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::rounding::sub_up;
+use crate::rounding::directed::sub_up;
 
 /// A number outside the range of the quantity it should be.
 #[derive(Clone, Debug, PartialEq, Error)]

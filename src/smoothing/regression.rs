@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::confidence::{lower_tail_upper, upper_tail_upper};
 use super::normal::{cdf_lower, cdf_upper, quantile_lower, quantile_upper};
 use super::quantity::{Alpha, OutOfRange, Scale};
-use super::rounding::{add_up, div_up, sub_down};
+use crate::rounding::directed::{add_up, div_up, sub_down};
 
 /// What is certified of a smoothed output: under every l2 perturbation of at most the radius, the
 /// quantile of the output lies in `[lower, upper]`, with probability at least `1 - alpha`.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::quantity::OutOfRange;
-use super::rounding::{div_up, sqrt_up};
+use crate::rounding::directed::{div_up, sqrt_up};
 
 /// Logits that no score can be made of: empty, not a number, or infinite where that has no meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

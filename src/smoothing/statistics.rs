@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::confidence::Binomial;
-use super::rounding::{add_up, div_down, div_up, mul_up};
+use crate::rounding::directed::{add_up, div_down, div_up, mul_up};
 
 /// Bits of a score's fraction.
 const BITS: u32 = 48;

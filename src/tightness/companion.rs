@@ -9,7 +9,7 @@ use super::linearize::{Unsupported, evaluate, piece, used_nodes};
 use crate::bounds::{InputBox, Intervals, MarginBounds, Margins, Method, propagate};
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Affine, Function, Op, Weights};
-use crate::smoothing::stream::InputStreams;
+use crate::random::InputStreams;
 
 /// Inputs that pass through the network together.
 const TILE: usize = 8;

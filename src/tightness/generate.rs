@@ -9,7 +9,7 @@ use super::chain::{DenseChain, transposed};
 use crate::graph::{Graph, Node};
 use crate::kernels::Window2d;
 use crate::ops::{Affine, Conv, Dense, Op, Periodic, Relu, Scale, Weights};
-use crate::smoothing::stream::{InputStreams, SampleStream};
+use crate::random::{InputStreams, SampleStream};
 use ndarray::Array2;
 use std::f64::consts::{PI, TAU};
 use std::sync::Arc;

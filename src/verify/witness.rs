@@ -73,7 +73,7 @@ fn is_possible(verifier: &Verifier, region: &Region, x: &[f32]) -> bool {
                 size += term.abs();
             }
             // NaN may be anything.
-            !(least > crate::bounds::rounding::gamma(atom.coefficients.len() + atom.input.len() + 1) * size)
+            !(least > crate::rounding::gamma(atom.coefficients.len() + atom.input.len() + 1) * size)
         })
     })
 }

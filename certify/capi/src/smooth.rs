@@ -5,8 +5,9 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ops::Range;
 
 use library::runs::Smooth;
-use library::smoothing::certifier::{Certifier, Options, Place};
-use library::smoothing::procedure::{SampleError, Stopping, Threat};
+use library::smoothing::certifier::{Certifier, Options};
+use library::smoothing::noise::Noise;
+use library::smoothing::procedure::{SampleError, Stopping};
 use library::smoothing::quantity::{Alpha, Radius, Scale};
 use library::smoothing::sampler::NoisyInputs;
 use ndarray::{Array2, ArrayView2};
@@ -46,6 +47,19 @@ pub enum tightrope_noise {
     TIGHTROPE_LAPLACE = 3,
     /// Gaussian, drawn on the input of every network, as for classifiers of the caller; l2 radii.
     TIGHTROPE_GAUSSIAN_INPUT = 4,
+}
+
+/// The library's name of a `tightrope_noise`.
+fn name_of(noise: u32) -> Option<&'static str> {
+    use tightrope_noise::*;
+    let names = [
+        (TIGHTROPE_GAUSSIAN, "gaussian"),
+        (TIGHTROPE_LATTICE, "lattice"),
+        (TIGHTROPE_UNIFORM, "uniform"),
+        (TIGHTROPE_LAPLACE, "laplace"),
+        (TIGHTROPE_GAUSSIAN_INPUT, "gaussian-input"),
+    ];
+    names.into_iter().find(|(number, _)| *number as u32 == noise).map(|(_, name)| name)
 }
 
 /// How to smooth. Start from `tightrope_smoothing_defaults()` and change what is wanted.
@@ -126,19 +140,9 @@ unsafe fn certifier(asked: &tightrope_smoothing) -> Result<Certifier> {
     let [map, bound, rule] =
         unsafe { [string(asked.map, "map")?, string(asked.bound, "bound")?, string(asked.rule, "rule")?] };
     let scale = Scale::new(asked.sigma).map_err(|e| Failure::input(format!("sigma: {e}")))?;
-    let place = match asked.noise {
-        n if n == tightrope_noise::TIGHTROPE_LATTICE as u32 => Place::Lattice,
-        n if n == tightrope_noise::TIGHTROPE_GAUSSIAN_INPUT as u32 => Place::Input,
-        _ => Place::Narrowest,
-    };
-    let threat = match asked.noise {
-        n if place != Place::Narrowest || n == tightrope_noise::TIGHTROPE_GAUSSIAN as u32 => {
-            Threat::Gaussian(scale)
-        }
-        n if n == tightrope_noise::TIGHTROPE_UNIFORM as u32 => Threat::Uniform(scale),
-        n if n == tightrope_noise::TIGHTROPE_LAPLACE as u32 => Threat::Laplace(scale),
-        other => return Err(Failure::input(format!("noise: found {other}; accepted: a tightrope_noise"))),
-    };
+    let unknown = || Failure::input(format!("noise: found {}; accepted: a tightrope_noise", asked.noise));
+    let noise = Noise::new(name_of(asked.noise).ok_or_else(unknown)?, scale);
+    let noise = noise.map_err(|e| Failure::input(format!("sigma: {e}")))?;
     let most = asked.n;
     let stopping = if asked.radius != 0.0 && asked.tolerance != 0.0 {
         return Err(Failure::input("radius: found with tolerance; accepted: one of the two"));
@@ -153,8 +157,7 @@ unsafe fn certifier(asked: &tightrope_smoothing) -> Result<Certifier> {
     };
     let map = map.filter(|name| *name != "auto").map(str::parse).transpose();
     let options = Options {
-        threat,
-        place,
+        noise,
         map: map.map_err(|e| Failure::input(format!("map: {e}")))?,
         bound: named("bound", bound)?,
         rule: named("rule", rule)?,

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 use tightrope::report::{SmoothSummary, cohen_tsv};
 use tightrope::runs::{RunFile, RunLines, Smooth, SmoothRecord};
-use tightrope::smoothing::certifier::{Certifier, Options, OptionsError, Place};
-use tightrope::smoothing::procedure::{Bound, RadiusRule, Stopping, Threat};
+use tightrope::smoothing::certifier::{Certifier, Options, OptionsError};
+use tightrope::smoothing::noise::Noise;
+use tightrope::smoothing::procedure::{Bound, RadiusRule, Stopping};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 
 use crate::input::{InputArgs, Loaded};
@@ -67,13 +68,9 @@ pub(crate) struct Args {
     /// Stop as soon as more samples could gain less than this fraction of the radius.
     #[arg(long, allow_hyphen_values = true)]
     tolerance: Option<f64>,
-    /// Distribution of the noise. Gaussian noise is drawn behind a dense first
-    /// layer to at most half as many entries, where it is the same at less
-    /// cost; gaussian-input draws it on the input of every network. Lattice is
-    /// Gaussian noise on the grid of 8-bit pixels, whose certificates no
-    /// rounding can break.
-    #[arg(long, value_enum, default_value = "gaussian")]
-    noise: NoiseName,
+    /// Distribution of the noise, and with it the norm of the radii.
+    #[arg(long, value_parser = noises(), default_value = "gaussian")]
+    noise: String,
     /// Seed of all noise.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -127,13 +124,8 @@ impl From<RuleName> for RadiusRule {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-enum NoiseName {
-    Gaussian,
-    GaussianInput,
-    Lattice,
-    Uniform,
-    Laplace,
+fn noises() -> PossibleValuesParser {
+    PossibleValuesParser::new(Noise::KINDS.iter().map(|kind| PossibleValue::new(kind.name).help(kind.about)))
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -207,12 +199,7 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
         .sigma
         .or(loaded.card.smooth.sigma)
         .with_context(|| format!("{}: no --sigma given, and no card names any", loaded.model.display()))?;
-    let scale = Scale::new(sigma).context("--sigma")?;
-    let threat = match args.noise {
-        NoiseName::Gaussian | NoiseName::GaussianInput | NoiseName::Lattice => Threat::Gaussian(scale),
-        NoiseName::Uniform => Threat::Uniform(scale),
-        NoiseName::Laplace => Threat::Laplace(scale),
-    };
+    let noise = Noise::new(&args.noise, Scale::new(sigma).context("--sigma")?).context("--sigma")?;
     let stopping = match (args.radius, args.tolerance) {
         (Some(radius), _) => {
             let radius =
@@ -225,7 +212,7 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
     let alpha = args.alpha.unwrap_or(0.001);
     let header = json!({
         "command": "smooth",
-        "noise": args.noise.to_possible_value().map(|v| v.get_name().to_owned()),
+        "noise": args.noise,
         "sigma": sigma,
         "n": args.n,
         "n0": args.n0,
@@ -240,12 +227,7 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
     });
     let map = if args.map == "auto" { None } else { Some(args.map.parse().context("--map")?) };
     let options = Options {
-        threat,
-        place: match args.noise {
-            NoiseName::Lattice => Place::Lattice,
-            NoiseName::GaussianInput => Place::Input,
-            _ => Place::Narrowest,
-        },
+        noise,
         map,
         bound: args.bound.map(Bound::from),
         rule: args.rule.map(RadiusRule::from),
@@ -255,7 +237,6 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
         seed: args.seed,
     };
     let mut certifier = Certifier::new(options).map_err(|error| match error {
-        OptionsError::Lattice(_) => anyhow!(error).context("--sigma"),
         OptionsError::Auto => anyhow!(error).context("--bound or --rule with --map auto"),
         _ => anyhow!(error),
     })?;

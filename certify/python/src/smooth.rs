@@ -7,8 +7,9 @@ use numpy::{IntoPyArray, PyReadonlyArray2};
 use pyo3::prelude::*;
 use serde_json::{Map, Value, json};
 use tightrope::runs::Smooth;
-use tightrope::smoothing::certifier::{Certifier, Options, Place};
-use tightrope::smoothing::procedure::{SampleError, Stopping, Threat};
+use tightrope::smoothing::certifier::{Certifier, Options};
+use tightrope::smoothing::noise::{Noise, NoiseError};
+use tightrope::smoothing::procedure::{SampleError, Stopping};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 use tightrope::smoothing::radius::Lipschitz;
 use tightrope::smoothing::sampler::NoisyInputs;
@@ -72,16 +73,10 @@ impl Asked {
         let refused =
             |what: &'static str| move |e: &dyn std::fmt::Display| Kind::Input.error(format!("{what}: {e}"));
         let scale = Scale::new(self.sigma).map_err(|e| refused("sigma")(&e))?;
-        let threat = match self.noise.as_str() {
-            "gaussian" | "gaussian-input" | "lattice" => Threat::Gaussian(scale),
-            "uniform" => Threat::Uniform(scale),
-            "laplace" => Threat::Laplace(scale),
-            other => {
-                let text =
-                    format!("found `{other}`; accepted: gaussian, gaussian-input, lattice, uniform, laplace");
-                return Err(refused("noise")(&text));
-            }
-        };
+        let noise = Noise::new(&self.noise, scale).map_err(|e| match e {
+            NoiseError::Name { .. } => refused("noise")(&e),
+            _ => refused("sigma")(&e),
+        })?;
         let stopping = match (self.radius, self.tolerance) {
             (Some(_), Some(_)) => {
                 return Err(refused("radius")(&"found with tolerance; accepted: one of the two"));
@@ -98,12 +93,7 @@ impl Asked {
         let map =
             if self.map == "auto" { None } else { Some(self.map.parse().map_err(|e| refused("map")(&e))?) };
         let options = Options {
-            threat,
-            place: match self.noise.as_str() {
-                "lattice" => Place::Lattice,
-                "gaussian-input" => Place::Input,
-                _ => Place::Narrowest,
-            },
+            noise,
             map,
             bound: self.bound.as_deref().map(|name| named("bound", name)).transpose()?,
             rule: self.rule.as_deref().map(|name| named("rule", name)).transpose()?,

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use tightrope::smoothing::confidence::{
     Bernstein, Binomial, ClopperPearson, ConfidenceBound, HedgedBetting, Hoeffding, KrichevskyTrofimov,
 };
+use tightrope::smoothing::noise::Noise;
 use tightrope::smoothing::quantity::{Alpha, LowerBound, Radius, Scale, UpperBound};
 use tightrope::smoothing::radius as rules;
 use tightrope::smoothing::statistics::Moments;
@@ -93,6 +94,11 @@ pub(crate) fn radius<'py>(
     noise: &str,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let scale = Scale::new(sigma).map_err(|e| Kind::Input.error(format!("sigma: {e}")))?;
+    let noise = Noise::new(noise, scale).map_err(|e| Kind::Input.error(format!("noise: {e}")))?;
+    if noise.charge(1) > 0.0 {
+        let text = format!("noise: found `{}`, whose charge depends on the input", noise.name());
+        return Err(Kind::Input.error(format!("{text}; accepted: gaussian, uniform, laplace")));
+    }
     let p_lower = p_lower.as_array();
     let uppers: Option<Vec<f64>> = p_upper.map(|p| p.as_array().to_vec());
     let all = p_lower.iter().copied().chain(uppers.iter().flatten().copied());
@@ -105,16 +111,12 @@ pub(crate) fn radius<'py>(
     }
     let one = |i: usize| {
         let p1 = LowerBound::new(p_lower[i]);
-        match (noise, &uppers) {
-            ("gaussian", None) => Ok(rules::one_sided(scale, p1)),
-            ("gaussian", Some(uppers)) => Ok(rules::two_sided(scale, p1, UpperBound::new(uppers[i]))),
-            ("uniform", None) => Ok(rules::uniform_l1(scale, p1)),
-            ("laplace", None) => Ok(rules::laplace_l1(scale, p1)),
-            _ => {
-                let text = format!(
-                    "noise: found `{noise}`; accepted: gaussian, or uniform or laplace without p_upper"
-                );
-                Err(Kind::Input.error(text))
+        match (&uppers, noise.gaussian()) {
+            (None, _) => Ok(noise.radius(p1)),
+            (Some(uppers), Some(sigma)) => Ok(rules::two_sided(sigma, p1, UpperBound::new(uppers[i]))),
+            (Some(_), None) => {
+                let text = format!("noise: found `{}` with p_upper", noise.name());
+                Err(Kind::Input.error(format!("{text}; accepted: gaussian, or no p_upper")))
             }
         }
     };

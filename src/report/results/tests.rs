@@ -136,9 +136,9 @@ fn other_forms_are_refused_with_what_is_accepted() {
 }
 
 /// The outcome for a network that always answers class 0, whatever the noise.
-fn agreed(candidate: Candidate, threat: Threat, stopping: Stopping, w: f64) -> Outcome {
+fn agreed(candidate: Candidate, noise: &Noise, stopping: Stopping, w: f64) -> Outcome {
     let setup = Setup {
-        threat,
+        noise: noise.clone(),
         entries: 2,
         charge: 0.0,
         alpha: alpha(0.001),
@@ -174,8 +174,9 @@ fn no_method_exceeds_the_ceiling_and_clopper_pearson_reaches_it() {
         (soft, Bound::Bernstein, aware),
         (soft, Bound::Betting, one),
     ] {
-        for threat in [Threat::Gaussian(scale), Threat::Uniform(scale), Threat::Laplace(scale)] {
-            if rule != one && threat.norm() == Norm::L1 {
+        for name in ["gaussian", "uniform", "laplace"] {
+            let noise = Noise::new(name, scale).expect("a noise");
+            if rule != one && noise.norm() == Norm::L1 {
                 continue;
             }
             for w in [0.0, 1e-5, 0.01, 0.7, 1.0] {
@@ -185,12 +186,12 @@ fn no_method_exceeds_the_ceiling_and_clopper_pearson_reaches_it() {
                     rules.push(Stopping::Tolerance { fraction: 0.1, most: 500 });
                 }
                 for stopping in rules {
-                    let o = agreed(candidate, threat, stopping, w);
-                    let ceiling = Ceiling::new(&candidate, threat, o.classes, o.samples, alpha(0.001), o.w);
+                    let o = agreed(candidate, &noise, stopping, w);
+                    let ceiling = Ceiling::new(&candidate, &noise, o.classes, o.samples, alpha(0.001), o.w);
                     let radius = o.radius.map_or(0.0, Radius::get);
-                    assert!(radius <= ceiling.radius, "{candidate:?} {threat:?} {w} {stopping:?}");
+                    assert!(radius <= ceiling.radius, "{candidate:?} {name} {w} {stopping:?}");
                     if bound == Bound::ClopperPearson && rule == one && stopping == Stopping::Fixed(500) {
-                        assert!(radius > ceiling.radius * (1.0 - 1e-8), "{threat:?}");
+                        assert!(radius > ceiling.radius * (1.0 - 1e-8), "{name}");
                     }
                     tried += 1;
                 }

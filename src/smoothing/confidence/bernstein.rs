@@ -1,8 +1,8 @@
 //! The empirical Bernstein bound, which rewards a small variance.
 
 use super::ConfidenceBound;
+use crate::rounding::directed::{add_up, div_up, ln_up, mul_up, sqrt_up, sub_down};
 use crate::smoothing::quantity::{Alpha, LowerBound, UpperBound};
-use crate::smoothing::rounding::{add_up, div_up, ln_up, mul_up, sqrt_up, sub_down};
 use crate::smoothing::statistics::Moments;
 
 /// `mean -/+ (sd sqrt(2 ln(2/alpha) / n) + 7 ln(2/alpha) / (3 (n - 1)))`, with `sd^2` the unbiased

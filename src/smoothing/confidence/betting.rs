@@ -1,8 +1,8 @@
 //! Betting against a mean: the hedged capital bound for scores in [0, 1].
 
 use super::ConfidenceBound;
+use crate::rounding::directed::{div_up, exp_up, mul_up};
 use crate::smoothing::quantity::{Alpha, LowerBound, UpperBound};
-use crate::smoothing::rounding::{div_up, exp_up, mul_up};
 
 /// Largest share of the capital that a bet can lose.
 const STAKE: f64 = 0.9;

@@ -1,6 +1,6 @@
 //! Binomial tails, bounded rigorously from above.
 
-use crate::smoothing::rounding::{SLACK, exp_up, libm_up};
+use crate::rounding::directed::{SLACK, exp_up, libm_up};
 
 /// Successes among independent trials of one unknown probability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

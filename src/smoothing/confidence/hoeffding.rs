@@ -1,8 +1,8 @@
 //! Hoeffding's bound, the baseline that uses no variance.
 
 use super::ConfidenceBound;
+use crate::rounding::directed::{add_up, div_up, ln_down, sqrt_up, sub_down};
 use crate::smoothing::quantity::{Alpha, LowerBound, UpperBound};
-use crate::smoothing::rounding::{add_up, div_up, ln_down, sqrt_up, sub_down};
 use crate::smoothing::statistics::Moments;
 
 /// `mean -/+ sqrt(ln(1/alpha) / (2 n))` (Hoeffding 1963, Theorem 1).

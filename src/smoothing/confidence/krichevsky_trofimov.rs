@@ -2,8 +2,8 @@
 
 use super::binomial::{Approximate, ln, ln_factorial};
 use super::{Binomial, ConfidenceBound};
+use crate::rounding::directed::ln_down;
 use crate::smoothing::quantity::{Alpha, LowerBound, UpperBound};
-use crate::smoothing::rounding::ln_down;
 
 /// An anytime-valid bound on a probability (Voracek, "Treatment of Statistical Estimation Problems in
 /// Randomized Smoothing for Adversarial Robustness", 2024): with the KT mixture as the bettor

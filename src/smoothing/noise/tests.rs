@@ -1,14 +1,14 @@
 //! Noise: moments, distribution and independence from how it is asked for, at fixed seeds.
 
 use super::*;
-use crate::smoothing::stream::InputStreams;
+use crate::random::InputStreams;
 
 fn scale(x: f64) -> Scale {
     Scale::new(x).expect("a scale")
 }
 
 /// `count` draws around 0, sorted.
-fn draws(noise: &impl Noise, count: usize) -> Vec<f64> {
+fn draws(noise: &impl Distribution, count: usize) -> Vec<f64> {
     let (x, mut out) = (vec![0.0f32; 1000], vec![0.0f32; 1000]);
     let streams = InputStreams::new(20, 7);
     let mut all = Vec::with_capacity(count);
@@ -38,7 +38,7 @@ fn phi(z: f64) -> f64 {
 const KS_LIMIT: f64 = 2.23;
 
 fn gaussian_draws_are_gaussian(count: usize) {
-    let z = draws(&Gaussian { sigma: scale(1.0) }, count);
+    let z = draws(&Gaussian { sigma: scale(1.0), narrow: false }, count);
     let n = z.len() as f64;
     let moment = |k: i32| z.iter().map(|z| z.powi(k)).sum::<f64>() / n;
     // Five standard errors each: the variance of Z^k is E Z^2k - (E Z^k)^2.
@@ -84,7 +84,7 @@ fn correlations(a: &[f32], b: &[f32]) -> [f64; 2] {
 
 #[test]
 fn neighbours_in_every_direction_are_independent() {
-    let noise = Gaussian { sigma: scale(1.0) };
+    let noise = Noise::gaussian(scale(1.0));
     // All samples of one input in one row.
     let rows = |seed, input| {
         let mut out = vec![0.0f32; 256 * 4000];
@@ -118,10 +118,10 @@ fn uniform_and_laplace_draws_follow_their_distributions() {
 fn an_entrys_noise_depends_on_its_index_alone() {
     let (long, short) = (vec![0.25f32; 1003], vec![0.25f32; 130]);
     let stream = InputStreams::new(9, 1).sample(4);
-    let gaussian = Gaussian { sigma: scale(0.5) };
+    let gaussian = Noise::gaussian(scale(0.5));
     let anisotropic = AnisotropicGaussian::new(vec![scale(0.5); 130]).expect("scales");
-    let noises: [&dyn Noise; 3] =
-        [&gaussian, &Uniform { lambda: scale(1.0) }, &Laplace { lambda: scale(1.0) }];
+    let noises: [&dyn Distribution; 3] =
+        [&*gaussian, &Uniform { lambda: scale(1.0) }, &Laplace { lambda: scale(1.0) }];
     for noise in noises {
         let (mut a, mut b) = (vec![0.0; 1003], vec![0.0; 130]);
         noise.add(&stream, &long, &mut a);
@@ -138,8 +138,29 @@ fn an_entrys_noise_depends_on_its_index_alone() {
 #[test]
 fn pinned_values_keep_recorded_runs_reproducible() {
     let mut out = [0.0f32; 3];
-    Gaussian { sigma: scale(1.0) }.add(&InputStreams::new(1, 2).sample(3), &[0.0; 3], &mut out);
+    Noise::gaussian(scale(1.0)).add(&InputStreams::new(1, 2).sample(3), &[0.0; 3], &mut out);
     assert_eq!(out.map(f32::to_bits), PINNED, "{out:?}");
 }
 
 const PINNED: [u32; 3] = [1_053_480_243, 1_043_173_466, 3_215_950_582];
+
+#[test]
+fn names_and_records_lead_to_the_same_noise() {
+    for name in Noise::names() {
+        let noise = Noise::new(name, scale(0.25)).expect("a scale that fits");
+        let text = serde_json::to_string(&noise).expect("json");
+        assert_eq!(text, format!("{{\"{name}\":0.25}}"));
+        let read: Noise = serde_json::from_str(&text).expect("a noise");
+        assert_eq!((read.name(), read.scale(), read.norm()), (name, scale(0.25), noise.norm()));
+        // Whatever is called Gaussian certifies the Gaussian radius, and no other does.
+        let (p1, sigma) = (LowerBound::new(0.9), scale(0.25));
+        let cohen = crate::smoothing::radius::one_sided(sigma, p1);
+        assert_eq!(noise.radius(p1) == cohen, noise.gaussian() == Some(sigma), "{name}");
+    }
+    let refused = Noise::new("cauchy", scale(1.0)).expect_err("no such noise").to_string();
+    assert!(refused.contains("cauchy") && Noise::names().all(|name| refused.contains(name)), "{refused}");
+    assert!(Noise::new("lattice", scale(100.0)).is_err());
+    for record in ["{}", r#"{"gaussian":0.1,"laplace":0.1}"#, r#"{"gaussian":-1}"#, r#"{"cauchy":1}"#] {
+        assert!(serde_json::from_str::<Noise>(record).is_err(), "{record}");
+    }
+}

@@ -4,42 +4,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Bound;
-use crate::smoothing::noise::Norm;
-use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, Scale, UpperBound};
+use crate::rounding::directed::{add_up, mul_up};
+use crate::smoothing::noise::Noise;
+use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, UpperBound};
 use crate::smoothing::radius::{self, Lipschitz};
-use crate::smoothing::rounding::{add_up, mul_up};
 use crate::smoothing::simplex::{SimplexMap, Temperature};
-
-/// Noise, and with it the perturbations that are certified against.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Threat {
-    /// Isotropic Gaussian noise of this standard deviation; l2.
-    Gaussian(Scale),
-    /// Uniform noise of this half-width; l1.
-    Uniform(Scale),
-    /// Laplace noise of this scale; l1.
-    Laplace(Scale),
-}
-
-impl Threat {
-    /// The norm of the certified radii.
-    #[must_use]
-    pub fn norm(self) -> Norm {
-        match self {
-            Self::Gaussian(_) => Norm::L2,
-            Self::Uniform(_) | Self::Laplace(_) => Norm::L1,
-        }
-    }
-
-    fn one_sided(self, p1: LowerBound) -> Option<Radius> {
-        match self {
-            Self::Gaussian(sigma) => radius::one_sided(sigma, p1),
-            Self::Uniform(lambda) => radius::uniform_l1(lambda, p1),
-            Self::Laplace(lambda) => radius::laplace_l1(lambda, p1),
-        }
-    }
-}
 
 /// How bounds become a radius.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,12 +53,12 @@ pub enum CandidateError {
         map: SimplexMap,
     },
     /// A rule of Gaussian noise with other noise.
-    #[error("found the radius rule {rule:?} with {threat:?}; accepted: one-sided, or Gaussian noise")]
+    #[error("found the radius rule {rule:?} with {noise}; accepted: one-sided, or Gaussian noise")]
     NotGaussian {
         /// The rule.
         rule: RadiusRule,
         /// The noise.
-        threat: Threat,
+        noise: Noise,
     },
     /// A bound for a fixed number of samples with adaptive stopping.
     #[error(
@@ -192,10 +161,10 @@ impl Candidate {
     }
 
     /// Checks that the rule has a meaning for this noise and number of classes.
-    pub(super) fn check_for(&self, threat: Threat, classes: usize) -> Result<(), CandidateError> {
+    pub(super) fn check_for(&self, noise: &Noise, classes: usize) -> Result<(), CandidateError> {
         self.check()?;
-        if self.rule.uses_runner_up() && !matches!(threat, Threat::Gaussian(_)) {
-            return Err(CandidateError::NotGaussian { rule: self.rule, threat });
+        if self.rule.uses_runner_up() && noise.gaussian().is_none() {
+            return Err(CandidateError::NotGaussian { rule: self.rule, noise: noise.clone() });
         }
         if let RadiusRule::Aware { logits, .. } = self.rule {
             self.score_lipschitz(logits, classes)?;
@@ -213,17 +182,17 @@ impl Candidate {
     #[must_use]
     pub fn radius(
         &self,
-        threat: Threat,
+        noise: &Noise,
         classes: usize,
         p1: LowerBound,
         p2: UpperBound,
         charge: f64,
     ) -> Option<Radius> {
         let (p1, p2) = (p1.charged(charge), p2.charged(charge));
-        match (self.rule, threat) {
-            (RadiusRule::OneSided, _) => threat.one_sided(p1),
-            (RadiusRule::TwoSided, Threat::Gaussian(sigma)) => radius::two_sided(sigma, p1, p2),
-            (RadiusRule::Aware { logits, evaluation_error }, Threat::Gaussian(sigma)) => {
+        match (self.rule, noise.gaussian()) {
+            (RadiusRule::OneSided, _) => noise.radius(p1),
+            (RadiusRule::TwoSided, Some(sigma)) => radius::two_sided(sigma, p1, p2),
+            (RadiusRule::Aware { logits, evaluation_error }, Some(sigma)) => {
                 let score = self.score_lipschitz(logits, classes).ok()?;
                 // Of one score; it also covers the rounding of the map itself in f64.
                 let of_score = add_up(mul_up(self.map.score_lipschitz(classes)?, evaluation_error), 1e-9);

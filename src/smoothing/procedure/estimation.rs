@@ -194,7 +194,7 @@ impl Estimation {
 
     fn radius(&self, bounds: &Running) -> Option<Radius> {
         let Selection { setup, candidate, classes, .. } = &self.selection;
-        candidate.radius(setup.threat, *classes, bounds.lower, bounds.upper, setup.charge)
+        candidate.radius(&setup.noise, *classes, bounds.lower, bounds.upper, setup.charge)
     }
 
     /// Whether a checkpoint settles the question.
@@ -282,7 +282,7 @@ impl Estimation {
             n0: setup.n0,
             samples: seen.statistics.count(),
             classes: *classes,
-            threat: setup.threat,
+            noise: setup.noise.clone(),
             entries: setup.entries,
             charge: setup.charge,
             candidate: *candidate,

@@ -25,12 +25,13 @@ use thiserror::Error;
 
 use super::confidence::RandomizedClopperPearson;
 use super::ledger::Overdrawn;
+use super::noise::Noise;
 use super::quantity::Alpha;
 use super::simplex::SimplexMap;
 use super::statistics::ScoreStatistics;
 
 pub use bound::Bound;
-pub use candidate::{Candidate, CandidateError, RadiusRule, Threat};
+pub use candidate::{Candidate, CandidateError, RadiusRule};
 pub use estimation::{Estimation, Stopping};
 pub use record::{Outcome, RecomputeError, Verdict};
 pub use selection::Selection;
@@ -41,12 +42,12 @@ pub type SampleError = Box<dyn std::error::Error + Send + Sync>;
 /// What is fixed before any sample is drawn.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The noise and the norm it certifies.
-    pub threat: Threat,
+    /// The noise.
+    pub noise: Noise,
     /// On how many entries noise is drawn; recorded only.
     pub entries: usize,
     /// How far the sampled noise may be from the ideal one in total variation; charged to every bound
-    /// (0 in the ordinary mode, `Lattice::charge` in the lattice mode).
+    /// (`Distribution::charge`).
     pub charge: f64,
     /// The risk of a false certificate.
     pub alpha: Alpha,

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::estimation::{FIRST_CHECKPOINT, Levels};
-use super::{Bound, Candidate, CandidateError, RadiusRule, Threat};
+use super::{Bound, Candidate, CandidateError, RadiusRule};
 use crate::smoothing::confidence::{Checkpoints, RandomizedClopperPearson};
 use crate::smoothing::ledger::Ledger;
+use crate::smoothing::noise::Noise;
 use crate::smoothing::quantity::{Alpha, LowerBound, Radius, UpperBound};
 use crate::smoothing::statistics::Moments;
 
@@ -30,7 +31,7 @@ pub enum Verdict {
 pub struct Outcome {
     /// The class that was frozen by the selection.
     pub class: usize,
-    /// The certified radius, in the norm of the threat; `None` is an abstention.
+    /// The certified radius, in the norm of the noise; `None` is an abstention.
     pub radius: Option<Radius>,
     /// Bound on the class's smoothed score, before the charge.
     pub p_lower: LowerBound,
@@ -42,8 +43,9 @@ pub struct Outcome {
     pub samples: u32,
     /// Number of classes of the network.
     pub classes: usize,
-    /// Noise and norm.
-    pub threat: Threat,
+    /// The noise; in earlier runs `threat`, which calls every Gaussian noise `gaussian`.
+    #[serde(alias = "threat")]
+    pub noise: Noise,
     /// On how many entries noise was drawn: on all of the input, or, behind a narrow first layer, on
     /// fewer ([`RowSpace`](crate::smoothing::row_space::RowSpace)). 0 in runs that do not say.
     #[serde(default)]
@@ -91,7 +93,7 @@ impl Outcome {
             return Err(RecomputeError::Draw);
         }
         let candidate = Candidate::new(self.candidate.map(), bound, rule)?;
-        candidate.check_for(self.threat, self.classes)?;
+        candidate.check_for(&self.noise, self.classes)?;
         let mut ledger = Ledger::new(alpha);
         let levels = Levels::book(&mut ledger, &candidate, alpha).map_err(|_| RecomputeError::Levels)?;
         // The checkpoint of the last sample: the k-th of those up to here.
@@ -102,7 +104,7 @@ impl Outcome {
         let p_upper = levels.runner_up.and_then(at).map_or(UpperBound::TRIVIAL, |level| {
             bound.upper_of_all(self.others.iter().map(|(_, moments)| moments), level, drawn)
         });
-        let radius = candidate.radius(self.threat, self.classes, p_lower, p_upper, self.charge);
+        let radius = candidate.radius(&self.noise, self.classes, p_lower, p_upper, self.charge);
         Ok(Self { radius, p_lower, p_upper, candidate, ledger, ..self.clone() })
     }
 }

@@ -67,7 +67,7 @@ impl Selection {
         })?;
         let mut best: Option<(f64, Candidate, usize)> = None;
         for (candidate, (_, statistics)) in candidates.iter().zip(&running) {
-            candidate.check_for(setup.threat, classes)?;
+            candidate.check_for(&setup.noise, classes)?;
             let class = top_class(statistics, classes);
             let promise = promise(&setup, candidate, statistics, class, planned.max(2));
             if best.is_none_or(|(so_far, ..)| promise > so_far) {
@@ -119,7 +119,7 @@ fn promise(setup: &Setup, candidate: &Candidate, seen: &ScoreStatistics, class: 
             others.map(|j| expected_upper(candidate.bound(), &seen.moments(j).scaled(planned), level));
         bounds.fold(UpperBound::new(0.0), |a, b| if b > a { b } else { a })
     });
-    candidate.radius(setup.threat, seen.classes() - 1, p1, p2, setup.charge).map_or(0.0, Radius::get)
+    candidate.radius(&setup.noise, seen.classes() - 1, p1, p2, setup.charge).map_or(0.0, Radius::get)
 }
 
 fn expected_lower(bound: Bound, moments: &Moments, alpha: Alpha) -> LowerBound {

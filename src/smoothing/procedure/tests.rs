@@ -2,10 +2,10 @@
 //! repeated certification of classifiers with a known smoothed score.
 
 use super::*;
-use crate::smoothing::noise::{Gaussian, Noise};
+use crate::random::InputStreams;
+use crate::smoothing::noise::Noise;
 use crate::smoothing::quantity::{Radius, Scale};
 use crate::smoothing::radius::Lipschitz;
-use crate::smoothing::stream::InputStreams;
 
 const SIGMA: f64 = 0.5;
 
@@ -15,13 +15,13 @@ const CENTRED: f64 = std::f64::consts::FRAC_1_SQRT_2.next_up();
 
 fn setup(alpha: f64, n0: u32, batch: u32) -> Setup {
     Setup {
-        threat: Threat::Gaussian(Scale::new(SIGMA).expect("a scale")),
+        noise: Noise::gaussian(Scale::new(SIGMA).expect("a scale")),
         entries: 2,
         charge: 0.0,
         alpha: Alpha::new(alpha).expect("a level"),
         n0,
         batch,
-        randomized: Some(InputStreams::new(1, 0).randomized_clopper_pearson()),
+        randomized: RandomizedClopperPearson::new(InputStreams::new(1, 0).once()).ok(),
     }
 }
 
@@ -36,7 +36,7 @@ fn half_space(
     slope: f32,
 ) -> impl FnMut(Range<u32>) -> Result<Array2<f32>, SampleError> {
     move |range| {
-        let noise = Gaussian { sigma: Scale::new(SIGMA).expect("a scale") };
+        let noise = Noise::gaussian(Scale::new(SIGMA).expect("a scale"));
         let mut logits = Array2::zeros((range.len(), 2));
         for (row, sample) in range.enumerate() {
             let mut out = [0.0];
@@ -151,7 +151,8 @@ fn what_has_no_meaning_is_an_error() {
 
     let hardmax = candidate("hardmax", Bound::ClopperPearson, RadiusRule::TwoSided);
     let mut sample = half_space(InputStreams::new(1, 1), 0.3, 1.0);
-    let uniform = Setup { threat: Threat::Uniform(Scale::new(1.0).expect("a scale")), ..setup(0.1, 9, 9) };
+    let uniform = Noise::new("uniform", Scale::new(1.0).expect("a scale")).expect("uniform noise");
+    let uniform = Setup { noise: uniform, ..setup(0.1, 9, 9) };
     assert!(matches!(Selection::run(uniform, &[hardmax], 9, &mut sample), Err(ProcedureError::Candidate(_))));
     assert!(Selection::run(setup(0.1, 9, 9), &[], 9, &mut sample).is_err());
     assert!(Selection::run(setup(0.1, 0, 9), &[hardmax], 9, &mut sample).is_err());
@@ -221,7 +222,7 @@ fn false_certificates(candidate: Candidate, stopping: Stopping, alpha: f64, x: f
         .filter(|&i| {
             let streams = InputStreams::new(99, i);
             let mut sample = half_space(streams, x, slope);
-            let randomized = Some(streams.randomized_clopper_pearson());
+            let randomized = RandomizedClopperPearson::new(streams.once()).ok();
             let outcome =
                 certify(Setup { randomized, ..setup(alpha, 8, 1000) }, candidate, stopping, &mut sample);
             outcome.radius.is_some_and(|r| outcome.class != 0 || r.get() > f64::from(x))

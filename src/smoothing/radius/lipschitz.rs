@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::two_sided;
+use crate::rounding::directed::{div_down, div_up, libm_up, mul_down, mul_up, sub_down, sub_up};
 use crate::smoothing::normal::{mean_tail, quantile_lower, quantile_upper};
 use crate::smoothing::quantity::{LowerBound, OutOfRange, Radius, Scale, UpperBound};
-use crate::smoothing::rounding::{div_down, div_up, libm_up, mul_down, mul_up, sub_down, sub_up};
 
 /// An upper bound on an l2 Lipschitz constant: positive and finite, rounded up by whoever computed it.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]

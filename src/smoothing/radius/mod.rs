@@ -12,7 +12,7 @@ pub use norms::{Ellipsoid, anisotropic, laplace_l1, linf_from_l2, uniform_l1};
 
 use super::normal::{quantile_lower, quantile_upper};
 use super::quantity::{LowerBound, Radius, Scale, UpperBound};
-use super::rounding::{mul_down, sub_down};
+use crate::rounding::directed::{mul_down, sub_down};
 
 /// l2 radius `sigma Phi^-1(p1)` for Gaussian noise and `p1 > 1/2` (Cohen, Rosenfeld and Kolter 2019,
 /// Theorem 1 with `p2 = 1 - p1`).

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rounding::directed::{div_down, ln_up, mul_down, sqrt_up, sub_down, sub_up};
 use crate::smoothing::normal::quantile_lower;
 use crate::smoothing::quantity::{LowerBound, Radius, Scale};
-use crate::smoothing::rounding::{div_down, ln_up, mul_down, sqrt_up, sub_down, sub_up};
 
 /// l1 radius `2 lambda (p1 - 1/2)` for noise uniform on `[-lambda, lambda]^d` (Lee et al. 2019; Yang et
 /// al. 2020, Table 1).

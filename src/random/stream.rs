@@ -1,9 +1,7 @@
-//! Counter-based random streams: what is drawn depends on the seed, the input's index and the sample's
-//! index, and on nothing else.
+//! The generator and its streams.
 //!
 //! The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-use super::confidence::RandomizedClopperPearson;
 use crate::kernels::{Kernel, dispatch};
 
 /// Blocks computed side by side.
@@ -47,15 +45,12 @@ impl InputStreams {
         self.stream(sample)
     }
 
-    /// The randomized Clopper-Pearson bound with the one `W` of this input.
-    ///
-    /// # Panics
-    /// Never: `W` is in [0, 1) by construction.
+    /// A uniform number in [0, 1), a multiple of `2^-53`: the one draw of an input that no sample sees.
     #[must_use]
-    pub fn randomized_clopper_pearson(self) -> RandomizedClopperPearson {
+    pub fn once(self) -> f64 {
         let [a, b, ..] = self.stream(PER_INPUT).block(0);
         let bits = (u64::from(a) << 32 | u64::from(b)) >> 11;
-        RandomizedClopperPearson::new(bits as f64 / (1u64 << 53) as f64).expect("a number in [0, 1)")
+        bits as f64 / (1u64 << 53) as f64
     }
 
     fn stream(self, sample: u32) -> SampleStream {

@@ -146,7 +146,7 @@ mod tests {
                 let ([low], [high]) = outward([c], [r]);
                 assert!(low <= l && u <= high, "[{l:e}, {u:e}] in [{low:e}, {high:e}]");
                 // Exactly: both distances, rounded up, are within the radius.
-                let distance = |x: f64| crate::bounds::directed::sub_up(x.max(c), x.min(c));
+                let distance = |x: f64| crate::rounding::directed::sub_up(x.max(c), x.min(c));
                 assert!(r.is_infinite() || distance(l) <= r && distance(u) <= r, "[{l:e}, {u:e}]");
                 assert!(r.is_infinite() == (l.is_infinite() || u.is_infinite()) || r > 1e300);
                 assert_eq!(r == 0.0, l == u && l.is_finite(), "[{l:e}, {u:e}]");
