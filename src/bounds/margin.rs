@@ -54,8 +54,9 @@ impl Method {
 
     /// What it spends on linear bounds, and its steps of gradient ascent; `None` if it has none.
     fn linear(self) -> Option<(Effort, usize)> {
-        let effort =
-            |tighten, choices, iterations| Some((Effort { tighten, choices, influence: false }, iterations));
+        let effort = |tighten, choices, iterations| {
+            Some((Effort { tighten, choices, ..Effort::default() }, iterations))
+        };
         match self {
             Self::Ibp => None,
             Self::CrownIbp => effort(false, false, 0),

@@ -33,11 +33,15 @@ struct AtomBound {
 
 /// Bounds at most `B` subproblems of several problems by CROWN, refutes disjuncts, clips boxes, and says where
 /// to cut. Gives for each the input at which its worst atom is least.
-pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Subproblem]) -> Points {
+pub(super) fn bound<const B: usize>(
+    problems: &[Problem],
+    subproblems: &mut [Subproblem],
+    effort: Effort,
+) -> Points {
     let verifier = problems[0].verifier;
     let relaxed: Relaxed<B> = {
         let all: Vec<&Subproblem> = subproblems.iter().collect();
-        relax(verifier, &all, Effort { tighten: true, choices: true, influence: true })
+        relax(verifier, &all, effort)
     };
     let bounds = atom_bounds(&relaxed, problems, subproblems);
     let mut points = Vec::new();
@@ -59,7 +63,7 @@ pub(super) fn bound<const B: usize>(problems: &[Problem], subproblems: &mut [Sub
                 .filter(|&v| kept(v))
                 .map(|v| relaxed.values[v].lower.len() / B)
                 .sum();
-            if entries <= REMEMBERED || subproblem.known.is_none() {
+            if entries <= REMEMBERED || subproblem.known.is_none() || effort.iterations > 0 {
                 let of_box = |ends: &[f64]| ends.iter().skip(b).step_by(B).copied().collect();
                 let interval = |v: usize| match kept(v) {
                     true => Intervals {

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::subproblem::{Points, Subproblem};
 use super::witness::{Shown, judge};
 use super::{Limits, Outcome, Progress, Verdict, Verifier, Witness, ascent, boxes};
+use crate::bounds::linear::Effort;
 use crate::kernels::LANES;
 use crate::query::Region;
 
@@ -20,6 +21,13 @@ const ROUND: usize = 32;
 /// Steps of ascent before anything is cut, and after.
 const STEPS: [usize; 2] = [20, 10];
 
+/// How boxes are bounded.
+const BOXES: Effort = Effort { tighten: true, choices: true, iterations: 0, influence: true };
+
+/// How they are where intermediate values are cut afterwards, if it is affordable: multiply-adds.
+pub(super) const OPTIMISED: Effort = Effort { iterations: 10, influence: false, ..BOXES };
+const AFFORDABLE: f64 = 1e11;
+
 impl Verifier<'_> {
     /// Whether some input in one of the regions is a violation of it. `confirm` has the last word on points
     /// (`x`, `y` of the `f32` network) that satisfy a region; it sees the query as it was written. `tick` is
@@ -27,6 +35,7 @@ impl Verifier<'_> {
     ///
     /// # Panics
     /// If a region does not fit the network.
+    #[must_use]
     pub fn verify(
         &self,
         regions: &[Region],
@@ -96,32 +105,19 @@ impl Search<'_> {
             }
         }
         let single = roots.len() == 1;
-        let mut root = f64::INFINITY;
-        if let Some(witness) = self.bound(roots, |search, panel| match single {
-            true => search.boxes::<1>(panel),
-            false => search.boxes::<LANES>(panel),
-        }) {
+        let witness = self.bound(roots, |search, panel| match single {
+            true => search.boxes::<1>(panel, BOXES),
+            false => search.boxes::<LANES>(panel, BOXES),
+        });
+        let witness = witness.or_else(|| {
+            self.settle(tick);
+            self.ascend_roots()
+        });
+        if let Some(witness) = witness {
             return self.outcome(Verdict::Sat, Some(witness), f64::NEG_INFINITY, None);
         }
         self.settle(tick);
-        // Each disjunct goes its own way where intermediate values are cut.
-        let (boxes, rest): (Vec<Subproblem>, Vec<Subproblem>) = std::mem::take(&mut self.open)
-            .into_values()
-            .partition(|s| self.problems[s.region as usize].by_input);
-        self.bytes = 0;
-        boxes.into_iter().for_each(|s| self.push(s));
-        let each = |s: Subproblem| -> Vec<Subproblem> {
-            s.open
-                .iter()
-                .map(|&d| Subproblem { open: vec![d], bound: f64::NEG_INFINITY, ..s.clone() })
-                .collect()
-        };
-        let rest: Vec<Subproblem> = rest.into_iter().flat_map(each).collect();
-        if let Some(witness) = self.bound(rest, |search, panel| search.ascent(panel, STEPS[0])) {
-            return self.outcome(Verdict::Sat, Some(witness), f64::NEG_INFINITY, None);
-        }
-        self.settle(tick);
-        root = root.min(self.progress.lower);
+        let root = self.progress.lower;
         while !(self.stopped || self.over.load(Ordering::Relaxed)) {
             let batch = self.take();
             if batch.is_empty() {
@@ -133,6 +129,50 @@ impl Search<'_> {
             self.settle(tick);
         }
         self.end(root)
+    }
+
+    /// Bounds the roots that cut intermediate values, each disjunct on its own, with lines of their own; then
+    /// with optimised intermediate intervals where these cost little. A witness, if one was found.
+    fn ascend_roots(&mut self) -> Option<Witness> {
+        let ascent = |search: &Self, panel: Vec<Subproblem>| search.ascent(panel, STEPS[0]);
+        let each = |s: Subproblem| -> Vec<Subproblem> {
+            let of = |&d: &u32| Subproblem { open: vec![d], bound: f64::NEG_INFINITY, ..s.clone() };
+            s.open.iter().map(of).collect()
+        };
+        let roots = self.take_roots();
+        let witness = self.bound(roots.into_iter().flat_map(each).collect(), ascent);
+        if witness.is_some() {
+            return witness;
+        }
+        let mut regions: BTreeMap<u32, Subproblem> = BTreeMap::new();
+        for root in self.take_roots() {
+            match regions.get_mut(&root.region) {
+                Some(region) => region.open.extend(root.open),
+                None => drop(regions.insert(root.region, root)),
+            }
+        }
+        let cost: f64 = regions.values().map(|root| root.optimising_cost(self.problems)).sum();
+        if cost > AFFORDABLE {
+            return self.bound(regions.into_values().flat_map(each).collect(), ascent);
+        }
+        for (_, root) in regions {
+            let witness = self.bound(vec![root], |search, panel| search.boxes::<1>(panel, OPTIMISED));
+            if witness.is_some() {
+                return witness;
+            }
+        }
+        let roots = self.take_roots();
+        self.bound(roots.into_iter().flat_map(each).collect(), ascent)
+    }
+
+    /// The open subproblems that cut intermediate values.
+    fn take_roots(&mut self) -> Vec<Subproblem> {
+        let (boxes, roots): (Vec<Subproblem>, Vec<Subproblem>) = std::mem::take(&mut self.open)
+            .into_values()
+            .partition(|s| self.problems[s.region as usize].by_input);
+        self.bytes = 0;
+        boxes.into_iter().for_each(|s| self.push(s));
+        roots
     }
 
     /// The verdict when the search is over without a witness.
@@ -233,12 +273,12 @@ impl Search<'_> {
                 others.push(child);
             }
         }
-        self.bound(boxes, |search, panel| search.boxes::<LANES>(panel))
+        self.bound(boxes, |search, panel| search.boxes::<LANES>(panel, BOXES))
             .or_else(|| self.bound(others, |search, panel| search.ascent(panel, STEPS[1])))
     }
 
-    fn boxes<const B: usize>(&self, mut panel: Vec<Subproblem>) -> Bounded {
-        let points = boxes::bound::<B>(self.problems, &mut panel);
+    fn boxes<const B: usize>(&self, mut panel: Vec<Subproblem>, effort: Effort) -> Bounded {
+        let points = boxes::bound::<B>(self.problems, &mut panel, effort);
         (panel, points)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::problem::Problem;
+use super::search::OPTIMISED;
 use crate::bounds::Intervals;
 use crate::bounds::linear::{Candidate, Cut, Multipliers};
 
@@ -88,6 +89,22 @@ impl Subproblem {
         let all = (0..lower.len()).filter_map(candidate);
         // NaN counts as nothing.
         all.reduce(|best, next| if next.score > best.score || best.score.is_nan() { next } else { best })
+    }
+
+    /// About how many multiply-adds an optimisation of the intervals that bend would take.
+    pub(super) fn optimising_cost(&self, problems: &[Problem]) -> f64 {
+        let graph = problems[0].verifier.graph;
+        let (mut below, mut cost) = (0.0, 0.0);
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let v = index + 1;
+            below += node.op.multiply_adds(graph.len(v)) as f64;
+            let known = self.known.as_ref().map(|known| &known[v]);
+            let loose = known
+                .map_or(0, |x| x.lower.iter().zip(&x.upper).filter(|(l, u)| **l < 0.0 && **u > 0.0).count());
+            // Both sides, a pass back and one forward for each step.
+            cost += 4.0 * OPTIMISED.iterations as f64 * loose as f64 * below;
+        }
+        cost
     }
 
     /// About how much memory it takes.

@@ -4,11 +4,11 @@
 use super::Relaxed;
 use super::slopes::{self, Slopes};
 use super::step::{Kind, Step};
-use crate::bounds::rounding::gamma;
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
 use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
 use crate::ops::Workspace;
+use crate::rounding::gamma;
 
 /// For each lane the box that its function is bounded over.
 pub(super) type Boxes = [u8; LANES];
@@ -361,6 +361,6 @@ fn in_ball(a: &[f64], ball: &Ball, centre: &[f64]) -> f64 {
         }
         Norm::L1 => a.iter().fold(0.0, |m: f64, a| if a.abs() > m || a.is_nan() { a.abs() } else { m }),
     };
-    let reach = ball.eps * dual * (1.0 + gamma(n)) + crate::bounds::rounding::underflow(n) * (1.0 + ball.eps);
+    let reach = ball.eps * dual * (1.0 + gamma(n)) + crate::rounding::underflow(n) * (1.0 + ball.eps);
     middle - (reach + gamma(n) * size) * (1.0 + gamma(0))
 }

@@ -123,6 +123,8 @@ pub(crate) struct Relaxed<'a, const B: usize> {
     /// and how far it reaches to either side, with the rounding of the sums.
     sides: Vec<[[f64; B]; 2]>,
     ball: Option<(&'a Ball, Vec<f64>)>,
+    /// Steps of gradient ascent on each interval that is tightened.
+    iterations: usize,
     /// What each input entry adds to the width of each interval that was bounded
     /// by a backward pass, by value and entry, if that is asked for.
     influence: Option<HashMap<(ValueId, usize), Vec<f64>>>,
@@ -137,6 +139,8 @@ pub(crate) struct Effort {
     pub(crate) tighten: bool,
     /// With the lines that gradient ascent chooses among.
     pub(crate) choices: bool,
+    /// Steps of gradient ascent on each of them.
+    pub(crate) iterations: usize,
     /// With what inputs add to the widths of intervals that are tightened.
     pub(crate) influence: bool,
 }
@@ -188,6 +192,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             sides,
             ball,
             influence: effort.influence.then(HashMap::new),
+            iterations: effort.iterations,
             empty: std::array::from_fn(|b| b >= boxes),
         };
         relaxed.measure(0);
@@ -275,7 +280,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             let bounds: Vec<f64> = if self.influence.is_some() {
                 self.learn_influence(v, &rows, &functions)
             } else {
-                self.lower_bounds(v, &rows, 0)
+                self.lower_bounds(v, &rows, self.iterations)
             };
             for (&(i, sign), bound) in functions.iter().zip(bounds) {
                 let infinite = f64::INFINITY;

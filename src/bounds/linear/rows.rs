@@ -4,10 +4,10 @@
 use super::Relaxed;
 use super::backward::{Boxes, Pass};
 use super::slopes::{Slopes, direction};
-use crate::bounds::rounding::gamma;
 use crate::graph::ValueId;
 use crate::kernels::{LANES, Lane, Panel};
 use crate::ops::{Op, Workspace};
+use crate::rounding::gamma;
 
 /// `value . y + input . x + constant`, `y` a value such as the output; no entry stands twice in a list.
 #[derive(Clone, Debug, Default)]

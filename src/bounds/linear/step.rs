@@ -1,10 +1,10 @@
 //! One node as a backward pass sees it over a few boxes: what its result is
 //! replaced by, and what the replacement costs in rounding.
 
-use crate::bounds::rounding::{gamma, underflow};
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
 use crate::ops::{Hint, Line, Lines, Op, Order, Product};
+use crate::rounding::{gamma, underflow};
 
 /// A linear function of a node's result has coefficients `a`. Going backward
 /// it becomes one of the node's inputs. The new coefficients and constants are
