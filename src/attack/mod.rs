@@ -5,6 +5,7 @@
 //! perturbation set that the deployed `f32` network classifies otherwise.
 
 mod gradient;
+mod region;
 
 use ndarray::{ArrayView1, aview1};
 
@@ -12,6 +13,8 @@ use crate::bounds::{Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::random::{InputStreams, unit, with_normals, with_words};
+
+pub use region::descend;
 
 /// How hard to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,7 +41,11 @@ pub(super) fn bound(problems: &[Problem], subproblems: &mut [Subproblem], iterat
             subproblem.open.clear();
             continue;
         }
-        least.extend(points.as_ref().map(|points| (subproblem.region, points[b * n..(b + 1) * n].to_vec())));
+        if let Some(points) = &points {
+            let point = points[b * n..(b + 1) * n].to_vec();
+            least.push((subproblem.region, point.clone()));
+            subproblem.point = Some(Arc::new(point));
+        }
         subproblem.choices = Some(chosen[b].clone());
         subproblem.candidates = candidates;
         if subproblem.candidates.is_empty() {

@@ -201,7 +201,9 @@ fn refute(problem: &Problem, subproblem: &mut Subproblem, bounds: &[&AtomBound],
     if let Some(hull) = hull {
         if let Some(bound) = point {
             let end = |i: usize| if bound.coefficients[i] > 0.0 { hull.lower[i] } else { hull.upper[i] };
-            points.push((subproblem.region, (0..n).map(end).collect()));
+            let point: Vec<f64> = (0..n).map(end).collect();
+            points.push((subproblem.region, point.clone()));
+            subproblem.point = Some(Arc::new(point));
         }
         subproblem.input = Arc::new(hull);
         let region = problem.region;

@@ -1,7 +1,7 @@
 //! The order in which subproblems are bounded and cut: worst bound first, in rounds of a fixed size, so that
 //! verdict, witness and count do not depend on the number of threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -11,12 +11,22 @@ use super::problem::Problem;
 use super::subproblem::{Points, Subproblem};
 use super::witness::{Shown, judge};
 use super::{Limits, Outcome, Progress, Verdict, Verifier, Witness, ascent, boxes};
+use crate::attack::descend;
 use crate::bounds::linear::Effort;
 use crate::kernels::LANES;
 use crate::query::Region;
 
 /// Subproblems that are cut in one round.
 const ROUND: usize = 32;
+
+/// Steps of descent from each starting point.
+const DESCENT: u32 = 30;
+
+/// Multiply-adds of the descents before anything is cut.
+const DESCENDING: f64 = 1e10;
+
+/// Rounds between two descents from the worst subproblems.
+const BETWEEN: u64 = 4;
 
 /// Steps of ascent before anything is cut, and after.
 const STEPS: [usize; 2] = [20, 10];
@@ -56,6 +66,7 @@ impl Verifier<'_> {
             created: 0,
             progress: Progress { subproblems: 0, open: 0, lower: f64::NEG_INFINITY, depth: 0 },
             disagreement: None,
+            rounds: 0,
             stuck: 0,
             least_stuck: f64::INFINITY,
             stopped: false,
@@ -80,6 +91,7 @@ struct Search<'a> {
     progress: Progress,
     disagreement: Option<Witness>,
     /// Subproblems in which nothing is left to cut.
+    rounds: u64,
     stuck: usize,
     least_stuck: f64,
     stopped: bool,
@@ -100,7 +112,13 @@ impl Search<'_> {
             root.input.lower.iter().zip(&root.input.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect()
         };
         for root in &roots {
-            if let Some(witness) = self.look(&vec![(root.region, centre(root))]) {
+            let region = self.problems[root.region as usize].region;
+            let few = self.look(&vec![(root.region, centre(root))]);
+            let more = few.or_else(|| {
+                let points = descend(self.problems[0].verifier.graph, region, &[centre(root)], 7, DESCENT, 0);
+                self.look(&points.into_iter().map(|x| (root.region, x)).collect())
+            });
+            if let Some(witness) = more {
                 return self.outcome(Verdict::Sat, Some(witness), f64::NEG_INFINITY, None);
             }
         }
@@ -118,12 +136,16 @@ impl Search<'_> {
         }
         self.settle(tick);
         let root = self.progress.lower;
+        if let Some(witness) = self.descend_far() {
+            return self.outcome(Verdict::Sat, Some(witness), root, None);
+        }
         while !(self.stopped || self.over.load(Ordering::Relaxed)) {
             let batch = self.take();
             if batch.is_empty() {
                 break;
             }
-            if let Some(witness) = self.round(batch) {
+            let witness = self.descend(&batch).or_else(|| self.round(batch));
+            if let Some(witness) = witness {
                 return self.outcome(Verdict::Sat, Some(witness), root, None);
             }
             self.settle(tick);
@@ -324,6 +346,41 @@ impl Search<'_> {
             }
         }
         witness
+    }
+
+    /// Descends from random points of the open regions, as many as cost little. A witness, if one was found.
+    fn descend_far(&mut self) -> Option<Witness> {
+        let graph = self.problems[0].verifier.graph;
+        let once: usize =
+            graph.nodes.iter().zip(1..).map(|(node, v)| node.op.multiply_adds(graph.len(v))).sum();
+        let affordable = DESCENDING / (3.0 * f64::from(DESCENT) * once as f64);
+        let regions: BTreeSet<u32> = self.open.values().map(|s| s.region).collect();
+        let restarts = (affordable / regions.len().max(1) as f64).clamp(0.0, 256.0) as u32;
+        regions.into_iter().filter(|_| restarts > 0).find_map(|number| {
+            let region = self.problems[number as usize].region;
+            let points = descend(graph, region, &[], restarts, 2 * DESCENT, 1);
+            self.look(&points.into_iter().map(|x| (number, x)).collect())
+        })
+    }
+
+    /// Descends now and then, from points at which the worst subproblems are least. A witness, if one was found.
+    fn descend(&mut self, batch: &[Subproblem]) -> Option<Witness> {
+        self.rounds += 1;
+        if !self.rounds.is_multiple_of(BETWEEN) {
+            return None;
+        }
+        let worst = &batch[0];
+        let problem = &self.problems[worst.region as usize];
+        let own = batch.iter().filter(|s| s.region == worst.region).take(8);
+        let starts: Vec<Vec<f64>> = own.filter_map(|s| s.point.as_deref().cloned()).collect();
+        // In by_input searches the box of the worst is where a violation may be; random points of it too.
+        let mut region = problem.region.clone();
+        if problem.by_input {
+            region.lower.clone_from(&worst.input.lower);
+            region.upper.clone_from(&worst.input.upper);
+        }
+        let points = descend(problem.verifier.graph, &region, &starts, 8, DESCENT, self.rounds);
+        self.look(&points.into_iter().map(|x| (worst.region, x)).collect())
     }
 
     /// A witness among some points.

@@ -29,6 +29,8 @@ pub(super) struct Subproblem {
     pub(super) known: Option<Arc<Vec<Intervals>>>,
     /// The lines and multipliers of the bound.
     pub(super) choices: Option<Arc<Choices>>,
+    /// The input at which its bound is least.
+    pub(super) point: Option<Arc<Vec<f64>>>,
     /// Where to cut, best first.
     pub(super) candidates: Vec<Candidate>,
 }
@@ -54,6 +56,7 @@ impl Subproblem {
             depth: 0,
             known: None,
             choices: None,
+            point: None,
             candidates: Vec::new(),
         }
     }
