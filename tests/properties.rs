@@ -22,3 +22,5 @@ mod networks;
 mod planes;
 #[path = "properties/relaxation.rs"]
 mod relaxation;
+#[path = "properties/verify.rs"]
+mod verify;

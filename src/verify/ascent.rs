@@ -7,6 +7,9 @@ use super::subproblem::{Choices, Points, Subproblem};
 use crate::bounds::linear::{Candidate, Effort, Relaxed, Row, Slopes};
 use crate::kernels::{LANES, Lane};
 
+/// Steps of ascent where only inputs are left to cut.
+const LEAF: usize = 100;
+
 /// Cuts that are tried, each with both sides in one panel.
 const TRIALS: usize = LANES / 2;
 
@@ -19,13 +22,24 @@ pub(super) fn bound(problems: &[Problem], subproblems: &mut [Subproblem], iterat
     let relaxed: Relaxed<LANES> = relax(verifier, &all, Effort { choices: true, ..Effort::default() });
     let rows = rows(problems, &all);
     let mut slopes = inherited(&relaxed, &rows, &all);
-    let bounds =
-        verifier.plan.with_workspace(|memory| relaxed.ascend(output, &rows, &mut slopes, iterations, memory));
+    let ascend = |slopes: &mut Slopes, iterations| {
+        verifier.plan.with_workspace(|memory| relaxed.ascend(output, &rows, slopes, iterations, memory))
+    };
+    let mut bounds = ascend(&mut slopes, iterations);
+    let all_candidates = |slopes: &Slopes| -> Vec<Vec<Candidate>> {
+        (0..rows.len()).map(|b| relaxed.candidates(slopes, b, b, TRIALS)).collect()
+    };
+    let mut candidates = all_candidates(&slopes);
+    // Where nothing is left to cut but inputs, the multipliers must do it.
+    let is_leaf = |b: usize| candidates[b].is_empty() && !(bounds.0[b] > 0.0 || relaxed.empty[b]);
+    if (0..rows.len()).any(is_leaf) {
+        let again = ascend(&mut slopes, LEAF);
+        bounds = bounds.map(|b, bound| bound.max(again.0[b]));
+        candidates = all_candidates(&slopes);
+    }
     let chosen = saved(&slopes, &rows);
     let n = verifier.graph.input_len();
     let points = slopes.input.as_ref().map(|a| relaxed.least_inputs(&rows, a));
-    let candidates: Vec<Vec<Candidate>> =
-        (0..rows.len()).map(|b| relaxed.candidates(&slopes, b, b, TRIALS)).collect();
     let weights = |b: usize, i: usize| slopes.input.as_ref().map_or(0.0, |a| a.get(i).0[b].abs());
     let mut least = Vec::new();
     for (b, (subproblem, candidates)) in subproblems.iter_mut().zip(candidates).enumerate() {

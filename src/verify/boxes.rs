@@ -65,12 +65,13 @@ pub(super) fn bound<const B: usize>(
                 .sum();
             if entries <= REMEMBERED || subproblem.known.is_none() || effort.iterations > 0 {
                 let of_box = |ends: &[f64]| ends.iter().skip(b).step_by(B).copied().collect();
-                let interval = |v: usize| match kept(v) {
-                    true => Intervals {
-                        lower: of_box(&relaxed.values[v].lower),
-                        upper: of_box(&relaxed.values[v].upper),
-                    },
-                    false => Intervals::default(),
+                let interval = |v: usize| {
+                    let Intervals { lower, upper } = &relaxed.values[v];
+                    if kept(v) {
+                        Intervals { lower: of_box(lower), upper: of_box(upper) }
+                    } else {
+                        Intervals::default()
+                    }
                 };
                 subproblem.known = Some(Arc::new((0..relaxed.values.len()).map(interval).collect()));
             }
@@ -102,7 +103,9 @@ fn atom_bounds<const B: usize>(
         // Nearly all of the weight on the best atom.
         weights.extend(lower.iter().map(|l| (8.0 * l / scale).exp()));
         let total: f64 = weights.iter().sum();
-        weights.iter_mut().for_each(|w| *w /= total);
+        for weight in weights.iter_mut() {
+            *weight /= total;
+        }
         lower.iter().all(|l| *l <= 0.0) && total > 0.0 && total.is_finite()
     });
     bounds.extend(row_bounds(relaxed, problems, &joint, WEIGHINGS));
@@ -147,7 +150,9 @@ fn row_bounds<const B: usize>(
                     losses: relaxed.input_losses(&slopes, lane, row.of),
                 });
             }
-            input.into_iter().for_each(|panel| memory.give_back(panel));
+            if let Some(panel) = input {
+                memory.give_back(panel);
+            }
         });
     }
     bounds

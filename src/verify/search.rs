@@ -123,9 +123,8 @@ impl Search<'_> {
             }
         }
         let single = roots.len() == 1;
-        let witness = self.bound(roots, |search, panel| match single {
-            true => search.boxes::<1>(panel, BOXES),
-            false => search.boxes::<LANES>(panel, BOXES),
+        let witness = self.bound(roots, |search, panel| {
+            if single { search.boxes::<1>(panel, BOXES) } else { search.boxes::<LANES>(panel, BOXES) }
         });
         let witness = witness.or_else(|| {
             self.settle(tick);
@@ -193,7 +192,9 @@ impl Search<'_> {
             .into_values()
             .partition(|s| self.problems[s.region as usize].by_input);
         self.bytes = 0;
-        boxes.into_iter().for_each(|s| self.push(s));
+        for subproblem in boxes {
+            self.push(subproblem);
+        }
         roots
     }
 
@@ -282,7 +283,9 @@ impl Search<'_> {
         };
         let children: Option<Vec<Vec<Subproblem>>> = batch.par_iter().map(cut).collect();
         let Some(children) = children else {
-            batch.into_iter().for_each(|s| self.push(s));
+            for subproblem in batch {
+                self.push(subproblem);
+            }
             return None;
         };
         let (mut boxes, mut others) = (Vec::new(), Vec::new());

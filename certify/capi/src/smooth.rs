@@ -51,7 +51,9 @@ pub enum tightrope_noise {
 
 /// The library's name of a `tightrope_noise`.
 fn name_of(noise: u32) -> Option<&'static str> {
-    use tightrope_noise::*;
+    use tightrope_noise::{
+        TIGHTROPE_GAUSSIAN, TIGHTROPE_GAUSSIAN_INPUT, TIGHTROPE_LAPLACE, TIGHTROPE_LATTICE, TIGHTROPE_UNIFORM,
+    };
     let names = [
         (TIGHTROPE_GAUSSIAN, "gaussian"),
         (TIGHTROPE_LATTICE, "lattice"),

@@ -116,8 +116,8 @@ impl<const B: usize> Relaxed<'_, B> {
                     }),
                     Some((chosen, choices)) => self.relax(index, a, pass, memory, |i, a| {
                         let mut offsets = Lane::ZERO;
-                        for lane in 0..LANES {
-                            let of = usize::from(boxes[lane]) & (B - 1);
+                        for (lane, &of) in boxes.iter().enumerate() {
+                            let of = usize::from(of) & (B - 1);
                             let line = slopes::line(&lines[i], &choices[i], of, chosen[i].0[lane], a.0[lane]);
                             a.0[lane] *= line.slope;
                             offsets.0[lane] = line.offset;

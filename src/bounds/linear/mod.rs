@@ -334,7 +334,9 @@ impl<'a, const B: usize> Relaxed<'a, B> {
                 let bounds = self.plan.with_workspace(|memory| match iterations {
                     0 => {
                         let (bounds, coefficients) = self.bound_plainly(from, rows, memory);
-                        coefficients.into_iter().for_each(|panel| memory.give_back(panel));
+                        if let Some(panel) = coefficients {
+                            memory.give_back(panel);
+                        }
                         bounds
                     }
                     _ => self.ascend(from, rows, &mut self.default_slopes(from, rows), iterations, memory),

@@ -159,7 +159,7 @@ impl<const B: usize> Relaxed<'_, B> {
             Some(values[lane * (values.len() / LANES) + entry] + bias)
         };
         for (lane, row) in rows.iter().enumerate() {
-            let usual = self.usual_coefficient(slopes, lane);
+            let usual = usual_coefficient(slopes, lane);
             let scale = |cut: &Cut| {
                 let place = self.plan.orders[cut.value].place(cut.entry);
                 let readers = self.plan.readers[cut.value].iter().filter(|&&reader| reader < from);
@@ -204,18 +204,18 @@ impl<const B: usize> Relaxed<'_, B> {
             }
         }
     }
+}
 
-    /// The mean size of a lane's coefficients that are not zero.
-    fn usual_coefficient(&self, slopes: &Slopes, lane: usize) -> f64 {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for a in slopes.coefficients.iter().flatten() {
-            for i in a.live() {
-                let a = a.get(i).0[lane].abs();
-                if a > 0.0 {
-                    (sum, count) = (sum + a, count + 1.0);
-                }
+/// The mean size of a lane's coefficients that are not zero.
+fn usual_coefficient(slopes: &Slopes, lane: usize) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for a in slopes.coefficients.iter().flatten() {
+        for i in a.live() {
+            let a = a.get(i).0[lane].abs();
+            if a > 0.0 {
+                (sum, count) = (sum + a, count + 1.0);
             }
         }
-        if count > 0.0 { sum / count } else { 1.0 }
     }
+    if count > 0.0 { sum / count } else { 1.0 }
 }

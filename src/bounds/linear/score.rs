@@ -34,7 +34,7 @@ impl Plan<'_> {
 impl<const B: usize> Relaxed<'_, B> {
     /// The best places to cut a value that a function or product reads, at most `most`, best first, for the
     /// row of a lane over box `of`: by its coefficients, times the distance between the lines or planes there
-    /// (for a relu the intercept of its upper line, as BaBSR has it; Bunel et al. 2020).
+    /// (for a relu the intercept of its upper line, as `BaBSR` has it; Bunel et al. 2020).
     pub(crate) fn candidates(&self, slopes: &Slopes, lane: usize, of: usize, most: usize) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
         self.losses(slopes, lane, of, |candidate| {

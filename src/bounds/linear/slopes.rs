@@ -64,7 +64,7 @@ pub(super) fn line<const B: usize>(
     }
 }
 
-/// Size of the steps; halves twice over the iterations.
+/// Size of the steps; halves twice over the iterations, more often over many.
 const STEP: f64 = 0.5;
 
 impl<const B: usize> Relaxed<'_, B> {
@@ -105,7 +105,8 @@ impl<const B: usize> Relaxed<'_, B> {
                 break;
             }
             let (gradients, values) = self.gradients(from, rows, slopes);
-            let rate = STEP * 0.5_f64.powf(2.0 * iteration as f64 / iterations as f64);
+            let halvings = (iterations as f64 / 12.0).max(2.0);
+            let rate = STEP * 0.5_f64.powf(halvings * iteration as f64 / iterations as f64);
             let all = gradients.into_iter().zip(&mut slopes.chosen).zip(&mut moments);
             for ((gradient, chosen), moments) in all {
                 if let (Some(gradient), Some(chosen), Some(moments)) = (gradient, chosen, moments) {
