@@ -34,6 +34,7 @@
 //! | [`tightness`] | how tight interval bounds are, and why |
 //! | [`query`] | what is asked: boxes, formulas over outputs, VNN-LIB 1 and 2 |
 //! | [`attack`] | gradient search for counterexamples |
+//! | [`verify`] | branch and bound: verdicts on queries |
 //! | [`data`] | images and labels |
 //! | [`runs`] | questions asked of many inputs: records, run files, resume, shards |
 //! | [`report`] | summaries and curves |

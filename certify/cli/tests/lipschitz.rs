@@ -86,6 +86,6 @@ fn wrong_options_are_named_with_what_is_accepted() {
     for wrong in ["-1", "0", "nan", "inf", "none"] {
         assert!(smooth(&[wrong]).contains("give auto, or a number"), "{wrong}");
     }
-    assert!(smooth(&["auto", "--noise", "laplace"]).contains("Gaussian"));
+    assert!(smooth(&["auto", "--noise", "laplace"]).contains("accepted: gaussian,"));
     assert!(smooth(&["auto", "--map", "hardmax"]).contains("softmax or sparsemax"));
 }
