@@ -2,7 +2,7 @@
 //!
 //! All bounds are in `f64` and hold for the network in exact real arithmetic,
 //! with the weights as the model gives them: every rounding error on the way
-//! is bounded and added outward ([`rounding`](crate::rounding)).
+//! is bounded and added outward ([`crate::rounding`]).
 
 mod input;
 mod interval;

@@ -8,7 +8,7 @@
 //! of a nonlinearity: those of IBP, tightened by backward passes of their own
 //! wherever the nonlinearity is not yet linear.
 //!
-//! Functions go back eight at a time, as a [`Panel`] with the coefficients on
+//! Functions go back eight at a time, as a panel with the coefficients on
 //! one entry side by side.
 //!
 //! | file | holds |
@@ -110,7 +110,7 @@ impl<'a> Plan<'a> {
 
 /// A network over `B` boxes: intervals of all values, lines and planes of all
 /// nodes. Numbers that differ from box to box stand side by side; `B` is a power
-/// of two, at most [`BOXES`].
+/// of two, at most eight.
 pub(crate) struct Relaxed<'a, const B: usize> {
     graph: &'a Graph,
     plan: &'a Plan<'a>,
