@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::ops::{Affine, Op, Order, PanelAdjoint, Periodic, Scale, Weights};
+use crate::ops::{Affine, Op, Periodic, Scale, Weights};
 
 /// A value of the graph: 0 is the network's input, `i + 1` the result of node `i`.
 pub type ValueId = usize;
@@ -79,34 +79,6 @@ impl Graph {
                 let _ = op.boxes(self.len(node.inputs[0]));
             }
         }
-    }
-
-    /// Where the entries of every value stand in a panel.
-    #[must_use]
-    pub fn orders(&self) -> Vec<Order> {
-        let mut orders = vec![Order::PLAIN];
-        for node in &self.nodes {
-            orders.push(match &node.op {
-                Op::Affine(op) => orders[node.inputs[0]].after(Some(op)),
-                Op::Elementwise(_) => orders[node.inputs[0]].after(None),
-                Op::Product(_) => Order::PLAIN,
-            });
-        }
-        orders
-    }
-
-    /// The transposes of the affine nodes, on values in these [`Graph::orders`].
-    #[must_use]
-    pub fn panel_adjoints(&self) -> Vec<Option<PanelAdjoint<'_>>> {
-        let orders = self.orders();
-        let nodes = self.nodes.iter().zip(1..);
-        nodes
-            .map(|(node, v)| {
-                let Op::Affine(op) = &node.op else { return None };
-                let from: Vec<Order> = node.inputs.iter().map(|&v| orders[v]).collect();
-                Some(PanelAdjoint::new(op, &from, self.len(v)))
-            })
-            .collect()
     }
 
     /// For every value, the last node that reads it. The network's output is

@@ -9,6 +9,7 @@ mod interval;
 pub(crate) mod linear;
 mod margin;
 mod region;
+pub(crate) mod transpose;
 
 pub(crate) use crate::rounding;
 pub use input::{Ball, BoxError, InputBox, Norm};

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use super::lanes::{Data, Dot, Greatest, Multiply};
 use super::linearize::{Action, Mask};
 use super::scaled::{Scaled, scale};
+use crate::bounds::transpose::{Pending, Transpose};
 use crate::bounds::{Intervals, propagate};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{Entries, LANES, Lane, Panel, dispatch};
-use crate::ops::{Affine, Op, Order, PanelAdjoint, Weights, Workspace};
+use crate::ops::{Affine, Op, Order, Weights, Workspace};
 
 /// Numbers are brought back to about 1 when they leave `2^-LIMIT .. 2^LIMIT`.
 const LIMIT: i64 = 200;
@@ -88,47 +89,33 @@ fn mixes(op: &Affine) -> bool {
 
 /// What passes back through a network need of it, for all inputs.
 pub(super) struct Backward<'a> {
-    /// Where the entries of each value stand in a panel.
-    orders: Vec<Order>,
+    transpose: Transpose<'a>,
     /// The entries of each value in the order of their places.
     entries: Vec<Vec<u32>>,
-    /// The transposes of the affine nodes.
-    adjoints: Vec<Option<PanelAdjoint<'a>>>,
 }
 
 impl<'a> Backward<'a> {
     pub(super) fn new(graph: &'a Graph) -> Self {
-        let orders = graph.orders();
+        let transpose = Transpose::new(graph);
         let of = |(v, order): (usize, &Order)| order.entries(graph.len(v)).map(|i| i as u32).collect();
-        let entries = orders.iter().enumerate().map(of).collect();
-        Self { orders, entries, adjoints: graph.panel_adjoints() }
+        let entries = transpose.orders.iter().enumerate().map(of).collect();
+        Self { transpose, entries }
     }
 }
 
-/// Coefficients of one value.
-#[derive(Default)]
-struct Pending {
-    /// Of rows that have not yet passed a layer.
-    merged: Option<Panel>,
-    /// Of rows that have.
-    open: Option<Panel>,
-}
-
-/// Adds a part to a sum.
-fn add(sum: &mut Option<Panel>, part: Panel, memory: &mut Workspace) {
-    let Some(sum) = sum else {
-        *sum = Some(part);
-        return;
-    };
+/// Adds the second panel to the first.
+fn sum(to: &mut Panel, part: &mut Panel) {
     for place in part.live() {
-        sum.entry(place).0.iter_mut().zip(&part.get(place).0).for_each(|(s, p)| *s += p);
+        to.entry(place).0.iter_mut().zip(&part.get(place).0).for_each(|(s, p)| *s += p);
     }
-    memory.give_back(part);
 }
 
 /// Rows on their way back, one for each lane of a panel.
 struct Pass {
-    pending: Vec<Pending>,
+    /// Coefficients of rows that have not yet passed a layer.
+    merged: Pending,
+    /// Of rows that have.
+    open: Pending,
     /// The input that each row belongs to.
     inputs: [usize; LANES],
     /// The coefficients of a row are in units of 2^exponent.
@@ -219,57 +206,57 @@ impl<'a> Frame<'a> {
         start: impl FnOnce(&mut Panel, Order),
         memory: &mut Workspace,
     ) -> [[Scaled; 2]; LANES] {
-        let mut pending: Vec<Pending> = (0..=value).map(|_| Pending::default()).collect();
-        let mut first = memory.panel(self.graph.len(value));
-        start(&mut first, self.back.orders[value]);
-        pending[value].merged = Some(first);
-        let mut pass = Pass { pending, inputs, exponents: [0; LANES], layerwise: [Scaled::default(); LANES] };
+        let [mut merged, open] = [(); 2].map(|()| Pending::new(value));
+        start(merged.on(value, self.graph, memory), self.back.transpose.orders[value]);
+        let layerwise = [Scaled::default(); LANES];
+        let mut pass = Pass { merged, open, inputs, exponents: [0; LANES], layerwise };
         for i in (0..value).rev() {
-            let (node, above) = (&self.graph.nodes[i], std::mem::take(&mut pass.pending[i + 1]));
-            if let (Op::Affine(op), Some(adjoint)) = (&node.op, &self.back.adjoints[i]) {
-                let closes = mixes(op);
-                for (part, merged) in [(above.merged, true), (above.open, false)] {
-                    let Some(mut part) = part else { continue };
-                    let mut below: Vec<Panel> =
-                        node.inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
-                    adjoint.add_to(&mut part, &mut below, memory, |_| ());
-                    memory.give_back(part);
-                    for (&v, mut below) in node.inputs.iter().zip(below) {
-                        if merged && closes {
-                            let sums = self.dot(v, &mut below, &pass);
-                            pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
+            let node = &self.graph.nodes[i];
+            if let Op::Affine(op) = &node.op {
+                if let Some(merged) = pass.merged.take(i + 1) {
+                    for (v, mut below) in self.back.transpose.pull(i, merged, memory, |_| ()) {
+                        if mixes(op) {
+                            self.close(v, &mut below, &mut pass);
                         }
-                        let to = &mut pass.pending[v];
-                        add(if merged && !closes { &mut to.merged } else { &mut to.open }, below, memory);
+                        let to = if mixes(op) { &mut pass.open } else { &mut pass.merged };
+                        to.add(v, below, memory, sum);
+                    }
+                }
+                if let Some(open) = pass.open.take(i + 1) {
+                    for (v, below) in self.back.transpose.pull(i, open, memory, |_| ()) {
+                        pass.open.add(v, below, memory, sum);
                     }
                 }
             } else {
-                let mut open = above.merged;
-                if let Some(merged) = &mut open {
-                    let sums = self.dot(i + 1, merged, &pass);
-                    pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
-                }
-                if let Some(part) = above.open {
-                    add(&mut open, part, memory);
-                }
-                if let Some(open) = open {
+                self.open(i + 1, &mut pass, memory);
+                if let Some(open) = pass.open.take(i + 1) {
                     self.pass(i, open, &mut pass, memory);
                 }
             }
             pass.rescale(&node.inputs);
         }
-        let Pending { merged, mut open } = std::mem::take(&mut pass.pending[0]);
-        if let Some(mut merged) = merged {
-            let sums = self.dot(0, &mut merged, &pass);
-            pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
-            add(&mut open, merged, memory);
-        }
+        self.open(0, &mut pass, memory);
+        let open = pass.open.take(0);
         let mut optimal = [Scaled::default(); LANES];
         if let Some(mut open) = open {
             optimal = self.dot(0, &mut open, &pass);
             memory.give_back(open);
         }
         std::array::from_fn(|lane| [optimal[lane], pass.layerwise[lane]])
+    }
+
+    /// Rows that reach a value before any layer: their merged part ends here.
+    fn open(&self, value: ValueId, pass: &mut Pass, memory: &mut Workspace) {
+        if let Some(mut merged) = pass.merged.take(value) {
+            self.close(value, &mut merged, pass);
+            pass.open.add(value, merged, memory, sum);
+        }
+    }
+
+    /// Adds the layer-wise radii behind a value to those of the rows.
+    fn close(&self, value: ValueId, coefficients: &mut Panel, pass: &mut Pass) {
+        let sums = self.dot(value, coefficients, pass);
+        pass.layerwise.iter_mut().zip(sums).for_each(|(l, sum)| *l = *l + sum);
     }
 
     /// The layer-wise radii of a value times the absolute coefficients, summed.
@@ -286,7 +273,7 @@ impl<'a> Frame<'a> {
     /// Coefficients through node `i`, an activation or a maximum.
     fn pass(&self, i: usize, mut open: Panel, pass: &mut Pass, memory: &mut Workspace) {
         let (inputs, len) = (&self.graph.nodes[i].inputs, self.graph.len(i + 1));
-        let orders = &self.back.orders;
+        let orders = &self.back.transpose.orders;
         match &self.actions[i] {
             Action::Choose(chosen) => {
                 let lens: Vec<usize> = inputs.iter().map(|&v| self.graph.len(v)).collect();
@@ -301,7 +288,7 @@ impl<'a> Frame<'a> {
                 }
                 memory.give_back(open);
                 for (&v, part) in inputs.iter().zip(below) {
-                    add(&mut pass.pending[v].open, part, memory);
+                    pass.open.add(v, part, memory, sum);
                 }
             }
             action => {
@@ -309,7 +296,7 @@ impl<'a> Frame<'a> {
                     let data = Data::new(slopes, &self.back.entries[i + 1], &pass.inputs);
                     dispatch(Multiply(&mut open, data));
                 }
-                add(&mut pass.pending[inputs[0]].open, open, memory);
+                pass.open.add(inputs[0], open, memory, sum);
             }
         }
     }
@@ -322,8 +309,7 @@ impl Pass {
         let far = |x: &f64| *x > libm::scalbn(1.0, LIMIT as i32) || *x < libm::scalbn(1.0, -LIMIT as i32);
         let mut sizes = Lane::ZERO;
         for &v in reached {
-            let Pending { merged, open } = &mut self.pending[v];
-            for panel in [merged, open].into_iter().flatten() {
+            for panel in [&mut self.merged, &mut self.open].into_iter().filter_map(|rows| rows.get(v)) {
                 let greatest = dispatch(Greatest(panel));
                 sizes = sizes.map(|lane, size| size.max(greatest.0[lane]));
             }
@@ -332,7 +318,7 @@ impl Pass {
             return;
         }
         let mut all = Lane::ZERO;
-        for panel in self.pending.iter_mut().flat_map(|p| [&mut p.merged, &mut p.open]).flatten() {
+        for panel in self.merged.all().chain(self.open.all()) {
             let greatest = dispatch(Greatest(panel));
             all = all.map(|lane, size| size.max(greatest.0[lane]));
         }
@@ -340,7 +326,7 @@ impl Pass {
             let (near, size) = (sizes.0[lane] == 0.0 || !far(&sizes.0[lane]), all.0[lane]);
             if near { 0 } else { shift(size) }
         });
-        for panel in self.pending.iter_mut().flat_map(|p| [&mut p.merged, &mut p.open]).flatten() {
+        for panel in self.merged.all().chain(self.open.all()) {
             panel.update(|_, coefficients| {
                 *coefficients = coefficients.map(|lane, x| scale(x, -shifts[lane]));
                 !coefficients.is_zero()

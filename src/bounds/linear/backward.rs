@@ -3,7 +3,8 @@
 
 use super::Relaxed;
 use super::slopes::{self, Slopes};
-use super::step::{Kind, Step};
+use super::step::{Kind, Plane, Step};
+use crate::bounds::transpose::Pending;
 use crate::bounds::{Ball, Norm};
 use crate::graph::ValueId;
 use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
@@ -16,7 +17,7 @@ pub(super) type Boxes = [u8; LANES];
 /// A panel of linear functions on their way back: `constant + sum over values
 /// of pending . value`, each known up to `error`.
 pub(super) struct Pass<const B: usize> {
-    pending: Vec<Option<Panel>>,
+    pub(super) pending: Pending,
     constant: Lane,
     error: Lane,
     boxes: Boxes,
@@ -48,11 +49,10 @@ impl<const B: usize> Relaxed<'_, B> {
         mut slopes: Option<&mut Slopes>,
         memory: &mut Workspace,
     ) -> Lane {
-        let pending = (0..=from).map(|_| None).collect();
-        let mut pass = Pass { pending, constant: Lane::ZERO, error: Lane::ZERO, boxes };
+        let mut pass = Pass { pending: Pending::new(from), constant: Lane::ZERO, error: Lane::ZERO, boxes };
         start(&mut pass, memory);
         for index in (0..from).rev() {
-            if let Some(a) = pass.pending[index + 1].take() {
+            if let Some(a) = pass.pending.take(index + 1) {
                 let bends = !matches!(self.steps[index].kind, Kind::Affine { .. });
                 let learned = slopes.as_mut().and_then(|slopes| slopes.coefficients.get_mut(index));
                 if let Some(learned) = learned.filter(|_| bends) {
@@ -61,7 +61,7 @@ impl<const B: usize> Relaxed<'_, B> {
                 self.through(index, a, &mut pass, slopes.as_deref(), memory);
             }
         }
-        let mut a = pass.pending[0].take();
+        let mut a = pass.pending.take(0);
         let bounds = self.concretise(&pass, a.as_mut());
         match (slopes, a) {
             (Some(slopes), a) => slopes.input = a,
@@ -69,17 +69,6 @@ impl<const B: usize> Relaxed<'_, B> {
             (None, None) => (),
         }
         bounds
-    }
-
-    /// Coefficients of the functions on a value, to be filled in before they
-    /// go back.
-    pub(super) fn pending<'p>(
-        &self,
-        pass: &'p mut Pass<B>,
-        v: ValueId,
-        memory: &mut Workspace,
-    ) -> &'p mut Panel {
-        pass.pending[v].get_or_insert_with(|| memory.panel(self.graph.len(v)))
     }
 
     /// Replaces the coefficients `a` on the result of a node by ones on its
@@ -92,21 +81,19 @@ impl<const B: usize> Relaxed<'_, B> {
         slopes: Option<&Slopes>,
         memory: &mut Workspace,
     ) {
-        let (graph, node, step) = (self.graph, &self.graph.nodes[index], &self.steps[index]);
+        let step = &self.steps[index];
         let boxes = pass.boxes;
-        let mut parts = Vec::new();
-        if !matches!(step.kind, Kind::Elementwise { .. }) {
-            parts.extend(node.inputs.iter().map(|&v| memory.panel(graph.len(v))));
-        }
         match &step.kind {
             Kind::Affine { offset } => {
                 pass.absorb(&mut a, step, |i, _| Lane([offset.get(i).copied().unwrap_or(0.0); LANES]));
-                let adjoint = self.plan.adjoints[index].as_ref().expect("one for each affine map");
-                adjoint.add_to(&mut a, &mut parts, memory, |_| ());
+                pass.add_underflow(step);
+                for (v, part) in self.plan.transpose.pull(index, a, memory, |_| ()) {
+                    self.deposit(pass, v, part, memory);
+                }
             }
             Kind::Elementwise { lines, choices } => {
                 let chosen = slopes.and_then(|s| s.chosen.get(index)?.as_deref()).zip(choices.as_ref());
-                return match chosen {
+                match chosen {
                     None => self.relax(index, a, pass, memory, |i, a| {
                         let [lower, upper] = lines[i].offset.each_ref().map(|of| pick(of, &boxes));
                         let offsets = a.map(|lane, a| choose(a < 0.0, upper.0[lane], lower.0[lane]));
@@ -124,36 +111,50 @@ impl<const B: usize> Relaxed<'_, B> {
                         }
                         offsets
                     }),
-                };
+                }
             }
-            Kind::Product { planes } => pass.absorb(&mut a, step, |i, a| {
-                let mut offsets = Lane::ZERO;
-                for (of, planes) in planes.iter().enumerate() {
-                    for (plane, above) in planes[i].iter().zip([false, true]) {
-                        // The functions that take this plane.
-                        let takes = |lane: usize, a: f64| {
-                            let here = B == 1 || usize::from(boxes[lane]) == of;
-                            if here && (a < 0.0) == above { a } else { 0.0 }
-                        };
-                        let taken = a.map(takes);
-                        if taken.is_zero() {
-                            continue;
-                        }
-                        for (offset, &a) in offsets.0.iter_mut().zip(&taken.0) {
-                            *offset = if a == 0.0 { *offset } else { plane.offset };
-                        }
-                        for &(v, j, c) in &plane.terms {
-                            let sum = parts[v].entry(j);
-                            sum.0.iter_mut().zip(&taken.0).for_each(|(s, a)| *s += a * c);
-                        }
+            Kind::Product { planes } => self.planes(index, planes, a, pass, memory),
+        }
+    }
+
+    /// Through the planes of a product.
+    fn planes(
+        &self,
+        index: usize,
+        planes: &[Vec<[Plane; 2]>],
+        mut a: Panel,
+        pass: &mut Pass<B>,
+        memory: &mut Workspace,
+    ) {
+        let (inputs, step, boxes) = (&self.graph.nodes[index].inputs, &self.steps[index], pass.boxes);
+        let mut parts: Vec<Panel> = inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
+        pass.absorb(&mut a, step, |i, a| {
+            let mut offsets = Lane::ZERO;
+            for (of, planes) in planes.iter().enumerate() {
+                for (plane, above) in planes[i].iter().zip([false, true]) {
+                    // The functions that take this plane.
+                    let takes = |lane: usize, a: f64| {
+                        let here = B == 1 || usize::from(boxes[lane]) == of;
+                        if here && (a < 0.0) == above { a } else { 0.0 }
+                    };
+                    let taken = a.map(takes);
+                    if taken.is_zero() {
+                        continue;
+                    }
+                    for (offset, &a) in offsets.0.iter_mut().zip(&taken.0) {
+                        *offset = if a == 0.0 { *offset } else { plane.offset };
+                    }
+                    for &(v, j, c) in &plane.terms {
+                        let sum = parts[v].entry(j);
+                        sum.0.iter_mut().zip(&taken.0).for_each(|(s, a)| *s += a * c);
                     }
                 }
-                offsets
-            }),
-        }
+            }
+            offsets
+        });
         pass.add_underflow(step);
         memory.give_back(a);
-        for (&v, part) in node.inputs.iter().zip(parts) {
+        for (&v, part) in inputs.iter().zip(parts) {
             self.deposit(pass, v, part, memory);
         }
     }
@@ -175,26 +176,20 @@ impl<const B: usize> Relaxed<'_, B> {
             pass.absorb(&mut a, step, line);
             return self.deposit(pass, v, a, memory);
         };
-        let inputs = &self.graph.nodes[before].inputs;
-        let mut parts: Vec<Panel> = inputs.iter().map(|&v| memory.panel(self.graph.len(v))).collect();
-        let adjoint = self.plan.adjoints[before].as_ref().expect("one for each affine map");
-        adjoint.add_to(&mut a, &mut parts, memory, |block| pass.absorb(block, step, line));
         pass.add_underflow(&self.steps[before]);
-        memory.give_back(a);
-        for (&v, part) in inputs.iter().zip(parts) {
+        let parts = self.plan.transpose.pull(before, a, memory, |block| pass.absorb(block, step, line));
+        for (v, part) in parts {
             self.deposit(pass, v, part, memory);
         }
     }
 
     /// Adds coefficients to what is pending on a value.
-    fn deposit(&self, pass: &mut Pass<B>, v: ValueId, mut part: Panel, memory: &mut Workspace) {
-        let Some(sum) = &mut pass.pending[v] else {
-            pass.pending[v] = Some(part);
-            return;
-        };
-        let cost = dispatch(Merge { sum, part: &mut part, sizes: &self.sizes[v], boxes: pass.boxes });
-        pass.error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
-        memory.give_back(part);
+    fn deposit(&self, pass: &mut Pass<B>, v: ValueId, part: Panel, memory: &mut Workspace) {
+        let Pass { pending, error, boxes, .. } = pass;
+        pending.add(v, part, memory, |sum, part| {
+            let cost = dispatch(Merge { sum, part, sizes: &self.sizes[v], boxes: *boxes });
+            error.0.iter_mut().zip(cost.0).for_each(|(error, cost)| *error += f64::EPSILON * cost);
+        });
     }
 
     /// The least values over each lane's box.

@@ -39,9 +39,10 @@ use rayon::prelude::*;
 use super::interval::{Memory, node_bounds_and_sizes};
 use super::rounding::{centres_radii, gamma};
 use super::{Ball, InputBox, Intervals};
+use crate::bounds::transpose::Transpose;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::LANES;
-use crate::ops::{Affine, Hint, Op, Order, PanelAdjoint, Workspace};
+use crate::ops::{Affine, Hint, Op, Order, Workspace};
 pub(crate) use rows::{Cut, Function, Multipliers, Row};
 pub(crate) use score::Candidate;
 pub(crate) use slopes::Slopes;
@@ -56,10 +57,7 @@ pub(crate) struct Plan<'a> {
     /// Affine nodes whose constants and costs the only reader, an elementwise
     /// function, has in its lines.
     folded: Vec<bool>,
-    /// Where the entries of each value stand in a panel.
-    orders: Vec<Order>,
-    /// The transposes of the affine nodes.
-    adjoints: Vec<Option<PanelAdjoint<'a>>>,
+    transpose: Transpose<'a>,
     /// Memory that no pass is using, at most one for each thread.
     idle: Mutex<Vec<Workspace>>,
 }
@@ -94,8 +92,12 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
-        let (orders, adjoints) = (graph.orders(), graph.panel_adjoints());
-        Self { readers, exact, folded, orders, adjoints, idle: Mutex::default() }
+        Self { readers, exact, folded, transpose: Transpose::new(graph), idle: Mutex::default() }
+    }
+
+    /// Where the entries of each value stand in a panel.
+    fn orders(&self) -> &[Order] {
+        &self.transpose.orders
     }
 
     /// Runs `work` with memory that earlier passes may have used.
@@ -199,7 +201,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
         let mut memory = Memory::default();
         for index in 0..graph.nodes.len() {
             let (bounds, sums) = node_bounds_and_sizes::<B>(graph, index, &relaxed.values, &mut memory);
-            let mut step = Step::new(graph, index, &relaxed.values, &plan.orders, &sums, effort.choices);
+            let mut step = Step::new(graph, index, &relaxed.values, plan.orders(), &sums, effort.choices);
             if let Some(producer) = graph.nodes[index].inputs[0].checked_sub(1).filter(|&p| plan.folded[p]) {
                 step.fold(&relaxed.steps[producer]);
             }
@@ -251,7 +253,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
     fn measure(&mut self, v: ValueId) {
         let magnitudes = self.values[v].magnitudes();
         let (magnitudes, _) = magnitudes.as_chunks::<B>();
-        let sizes = self.plan.orders[v].entries(magnitudes.len()).map(|entry| magnitudes[entry]).collect();
+        let sizes = self.plan.orders()[v].entries(magnitudes.len()).map(|entry| magnitudes[entry]).collect();
         self.sizes.push(sizes);
     }
 
@@ -260,7 +262,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
     /// linear function may turn out to be linear, then on the other side what
     /// is still not.
     fn tighten(&mut self, v: ValueId) {
-        let order = self.plan.orders[v];
+        let order = self.plan.orders()[v];
         // Neighbours in a panel together, as they read the same window; `B` to each entry.
         let all = order.entries(self.graph.len(v)).flat_map(|entry| entry * B..(entry + 1) * B);
         let mut loose: Vec<usize> = all.filter(|&i| !self.empty[i % B] && self.is_loose(v, i)).collect();

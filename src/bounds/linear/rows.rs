@@ -112,8 +112,8 @@ impl<const B: usize> Relaxed<'_, B> {
                     if terms.is_empty() {
                         continue;
                     }
-                    let order = self.plan.orders[v];
-                    let (panel, mut error) = (self.pending(pass, v, memory), 0.0);
+                    let order = self.plan.orders()[v];
+                    let (panel, mut error) = (pass.pending.on(v, self.graph, memory), 0.0);
                     for &(i, c) in terms {
                         let place = order.place(i);
                         let (sum, term) = (&mut panel.entry(place).0[lane], weight * c);
@@ -130,8 +130,8 @@ impl<const B: usize> Relaxed<'_, B> {
                 if multiplier == 0.0 || cut.value > from {
                     continue;
                 }
-                let place = self.plan.orders[cut.value].place(cut.entry);
-                let sum = &mut self.pending(pass, cut.value, memory).entry(place).0[lane];
+                let place = self.plan.orders()[cut.value].place(cut.entry);
+                let sum = &mut pass.pending.on(cut.value, self.graph, memory).entry(place).0[lane];
                 *sum -= multiplier * cut.sign;
                 let error = gamma(0) * (multiplier + sum.abs()) * size(cut.value, place);
                 pass.add_error(lane, error);
@@ -161,7 +161,7 @@ impl<const B: usize> Relaxed<'_, B> {
         for (lane, row) in rows.iter().enumerate() {
             let usual = usual_coefficient(slopes, lane);
             let scale = |cut: &Cut| {
-                let place = self.plan.orders[cut.value].place(cut.entry);
+                let place = self.plan.orders()[cut.value].place(cut.entry);
                 let readers = self.plan.readers[cut.value].iter().filter(|&&reader| reader < from);
                 let here = readers.filter_map(|&reader| {
                     let function = matches!(self.graph.nodes[reader].op, Op::Elementwise(_));

@@ -89,7 +89,7 @@ impl<const B: usize> Relaxed<'_, B> {
                         if size == 0.0 {
                             continue;
                         }
-                        let entry = self.plan.orders[index + 1].entry(place);
+                        let entry = self.plan.orders()[index + 1].entry(place);
                         let [lower, upper] = self.interval(v, entry, of);
                         let Some(point) = function.split_point(entry, lower, upper) else { continue };
                         let [below, above] = [0, 1].map(|side| lines[place].line(side, of));
@@ -108,7 +108,7 @@ impl<const B: usize> Relaxed<'_, B> {
                         let middle = |plane: &Plane| -> f64 {
                             let at = |&(input, place, c): &(usize, usize, f64)| {
                                 let v = node.inputs[input];
-                                let [lower, upper] = self.interval(v, self.plan.orders[v].entry(place), of);
+                                let [lower, upper] = self.interval(v, self.plan.orders()[v].entry(place), of);
                                 c * (0.5 * lower + 0.5 * upper)
                             };
                             plane.offset + plane.terms.iter().map(at).sum::<f64>()
@@ -116,7 +116,7 @@ impl<const B: usize> Relaxed<'_, B> {
                         let gap = middle(&pair[1]) - middle(&pair[0]);
                         for &(input, place, c) in &pair[usize::from(a.get(i).0[lane] < 0.0)].terms {
                             let v = node.inputs[input];
-                            let entry = self.plan.orders[v].entry(place);
+                            let entry = self.plan.orders()[v].entry(place);
                             let [lower, upper] = self.interval(v, entry, of);
                             let point = 0.5 * lower + 0.5 * upper;
                             if lower < point && point < upper && v > 0 && c != 0.0 {

@@ -151,7 +151,7 @@ impl<const B: usize> Relaxed<'_, B> {
                 (Kind::Elementwise { lines, choices }, Some(a)) => {
                     let chosen = choices.as_ref().zip(slopes.chosen.get(index).and_then(Option::as_ref));
                     let mut gradient = vec![Lane::ZERO; if chosen.is_some() { len } else { 0 }];
-                    for (i, entry) in self.plan.orders[index + 1].entries(len).enumerate() {
+                    for (i, entry) in self.plan.orders()[index + 1].entries(len).enumerate() {
                         for (lane, &a) in a.get(i).0.iter().enumerate() {
                             let (k, of) = (lane * len + entry, usize::from(boxes[lane]) & (B - 1));
                             let at = |line: Line| line.slope * inputs[0][k] + line.offset;
@@ -182,7 +182,7 @@ impl<const B: usize> Relaxed<'_, B> {
                         for (i, pair) in planes[usize::from(of) & (B - 1)].iter().enumerate() {
                             let plane = &pair[usize::from(a.get(i).0[lane] < 0.0)];
                             let at = |&(v, j, c): &(usize, usize, f64)| {
-                                let entry = self.plan.orders[node.inputs[v]].entry(j);
+                                let entry = self.plan.orders()[node.inputs[v]].entry(j);
                                 c * inputs[v][lane * (inputs[v].len() / LANES) + entry]
                             };
                             out[lane * len + i] = plane.offset + plane.terms.iter().map(at).sum::<f64>();
@@ -200,7 +200,7 @@ impl<const B: usize> Relaxed<'_, B> {
     /// (`LANES x entries`).
     pub(crate) fn least_inputs(&self, rows: &[Row], a: &Panel) -> Vec<f64> {
         let Intervals { lower, upper } = &self.values[0];
-        let order = self.plan.orders[0];
+        let order = self.plan.orders()[0];
         let mut out = Vec::with_capacity(LANES * self.sides.len());
         for (lane, &of) in Row::boxes(rows).iter().enumerate() {
             out.extend((0..self.sides.len()).map(|i| {
