@@ -14,7 +14,7 @@ use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::random::{InputStreams, unit, with_normals, with_words};
 
-pub use region::descend;
+pub use region::{Descent, descend};
 
 /// How hard to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,13 @@ pub struct Attacked {
     pub point: Vec<f32>,
     /// Whether the network does not give the label there.
     pub succeeded: bool,
+}
+
+impl Attacked {
+    /// A point with these logits.
+    pub(crate) fn at(logits: &[f32], label: usize, point: Vec<f32>) -> Self {
+        Self { margin: margin(logits, label).0, succeeded: class_of(logits) != Some(label), point }
+    }
 }
 
 /// Share of the last direction that stays in the next.
@@ -62,9 +69,7 @@ impl Pgd {
         let x = x.to_vec();
         let judge = |point: Vec<f32>| {
             let logits = plan.run(aview1(&point).insert_axis(ndarray::Axis(0)));
-            let logits = logits.row(0).to_vec();
-            let (margin, _) = margin(&logits, label);
-            Attacked { margin, succeeded: class_of(&logits) != Some(label), point }
+            Attacked::at(&logits.row(0).to_vec(), label, point)
         };
         let mut best = judge(x.clone());
         if best.succeeded || region.eps.lower() <= 0.0 {
@@ -176,16 +181,23 @@ struct Bounds<'a> {
     upper: Vec<f32>,
 }
 
+/// The least and the greatest `f32` entries within eps of `x`, as it was written, and in the range of the
+/// data.
+pub(crate) fn ends(x: &[f32], region: &Region) -> [Vec<f32>; 2] {
+    let eps = region.eps.lower();
+    let (low, high) = region.clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let up = |v: f64| if f64::from(v as f32) < v { (v as f32).next_up() } else { v as f32 };
+    // `x - eps` may round down, so one step up; a point is never outside,
+    // and the input itself is always inside.
+    let lower = x.iter().map(|&x| up((f64::from(x) - eps).next_up().max(low)).min(x)).collect();
+    let upper = x.iter().map(|&x| -up(-(f64::from(x) + eps).next_down().min(high)).min(-x)).collect();
+    [lower, upper]
+}
+
 impl<'a> Bounds<'a> {
     fn new(x: &'a [f32], region: &Region) -> Self {
-        let eps = region.eps.lower();
-        let (low, high) = region.clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-        let up = |v: f64| if f64::from(v as f32) < v { (v as f32).next_up() } else { v as f32 };
-        // `x - eps` may round down, so one step up; a point is never outside,
-        // and the input itself is always inside.
-        let lower = x.iter().map(|&x| up((f64::from(x) - eps).next_up().max(low)).min(x)).collect();
-        let upper = x.iter().map(|&x| -up(-(f64::from(x) + eps).next_down().min(high)).min(-x)).collect();
-        Self { x, norm: region.norm, eps, lower, upper }
+        let [lower, upper] = ends(x, region);
+        Self { x, norm: region.norm, eps: region.eps.lower(), lower, upper }
     }
 
     /// A step of size `rate` in the norm, against `direction`.

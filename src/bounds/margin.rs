@@ -38,6 +38,9 @@ pub enum Method {
     AlphaCrown,
     /// For each input the first of the above that certifies it.
     Best,
+    /// The same, then branch and bound ([`crate::verify`]) until the input is certified or falsified; its
+    /// bounds alone are those of [`Method::Best`].
+    Complete,
 }
 
 impl Method {
@@ -48,7 +51,7 @@ impl Method {
             Self::CrownIbp => &[Self::CrownIbp],
             Self::Crown => &[Self::Crown],
             Self::AlphaCrown => &[Self::AlphaCrown],
-            Self::Best => &[Self::Ibp, Self::CrownIbp, Self::Crown, Self::AlphaCrown],
+            Self::Best | Self::Complete => &[Self::Ibp, Self::CrownIbp, Self::Crown, Self::AlphaCrown],
         }
     }
 
@@ -62,7 +65,7 @@ impl Method {
             Self::CrownIbp => effort(false, false, 0),
             Self::Crown => effort(true, false, 0),
             Self::AlphaCrown => effort(true, true, 20),
-            Self::Best => Self::AlphaCrown.linear(),
+            Self::Best | Self::Complete => Self::AlphaCrown.linear(),
         }
     }
 }

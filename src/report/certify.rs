@@ -40,6 +40,8 @@ pub struct EpsSummary {
     pub certified: usize,
     /// `certified / inputs`.
     pub certified_accuracy: f64,
+    /// How many inputs are falsified: by the input itself, an attack or a search.
+    pub falsified: usize,
     /// Mean over inputs of the least margin bound.
     pub mean_margin: f64,
     /// Median over inputs of the least margin bound (the lower one of two).
@@ -62,7 +64,8 @@ impl CertifySummary {
             seconds += records.iter().map(|r| r.seconds).sum::<f64>();
             let certified = records.iter().filter(|r| r.certified).count();
             let tried = records.iter().any(|r| r.attack_margin.is_some());
-            let attacked = tried.then(|| records.iter().filter(|r| r.status != Status::Falsified).count());
+            let falsified = records.iter().filter(|r| r.status == Status::Falsified).count();
+            let attacked = tried.then_some(records.len() - falsified);
             let mut margins: Vec<f64> = records.iter().map(|r| r.least_margin()).collect();
             margins.sort_by(f64::total_cmp);
             results.push(EpsSummary {
@@ -72,6 +75,7 @@ impl CertifySummary {
                 attacked_accuracy: attacked.map(|a| ratio(a, inputs)),
                 certified,
                 certified_accuracy: ratio(certified, inputs),
+                falsified,
                 mean_margin: margins.iter().map(|m| m / inputs.max(1) as f64).sum(),
                 median_margin: margins.get(inputs.saturating_sub(1) / 2).copied().unwrap_or(f64::NAN),
                 seconds_per_input: records.iter().map(|r| r.seconds).sum::<f64>() / inputs.max(1) as f64,

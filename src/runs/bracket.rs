@@ -1,17 +1,20 @@
 //! `certify --radius`: between which radii the robustness of an input ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use ndarray::ArrayView1;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::certify::Network;
+use super::complete::{Asked, Complete};
 use super::{Batch, Failure, Key, Part, Question, Record};
 use crate::attack::Pgd;
 use crate::bounds::{Eps, MarginBounds, Method, Norm};
 use crate::exec::Plan;
 use crate::graph::Graph;
+use crate::verify::Verdict;
 
 /// Halvings: the radius is found to a thousandth of the largest eps.
 const HALVINGS: u32 = 10;
@@ -27,7 +30,7 @@ pub struct RadiusRecord {
     pub predicted: Option<usize>,
     /// The largest eps that was proved; 0 if none was.
     pub certified_eps: f64,
-    /// The smallest eps at which the attack succeeded; absent if it never did.
+    /// The smallest eps at which an attack or a search succeeded; absent if none did.
     pub attacked_eps: Option<f64>,
     /// Seconds spent on this result.
     pub seconds: f64,
@@ -44,12 +47,14 @@ pub struct Brackets<'a> {
     network: Network<'a>,
     bounds: MarginBounds<'a>,
     method: Method,
+    complete: Option<Complete<'a>>,
     eps: Vec<Eps>,
     limit: Eps,
 }
 
 impl<'a> Brackets<'a> {
-    /// The question for radii up to the largest of `eps`.
+    /// The question for radii up to the largest of `eps`. [`Method::Complete`] searches until the ends of the
+    /// bracket meet, for at most `timeout` for an input.
     ///
     /// # Errors
     /// A sentence that says which options cannot be used.
@@ -58,11 +63,21 @@ impl<'a> Brackets<'a> {
         (norm, eps, clip): (Norm, Vec<Eps>, Option<(f64, f64)>),
         method: Method,
         attack: Option<Pgd>,
+        timeout: Option<Duration>,
     ) -> Result<Self, String> {
         let bounds = MarginBounds::new(network.0, method);
+        let complete =
+            (method == Method::Complete).then(|| Complete::new(network.0, norm, timeout)).transpose()?;
         let network = Network::new(network, norm, clip, attack)?;
         let limit = eps.iter().max_by(|a, b| a.upper().total_cmp(&b.upper())).cloned();
-        Ok(Self { network, bounds, method, limit: limit.ok_or("no eps; give the largest radius")?, eps })
+        Ok(Self {
+            network,
+            bounds,
+            method,
+            complete,
+            limit: limit.ok_or("no eps; give the largest radius")?,
+            eps,
+        })
     }
 
     /// The largest radius.
@@ -110,12 +125,59 @@ impl<'a> Brackets<'a> {
     }
 }
 
+impl Brackets<'_> {
+    /// Halves a bracket by branch and bound until it is as narrow as bisection leaves it, or time is over.
+    fn narrow(
+        &self,
+        complete: &Complete,
+        x: ArrayView1<f32>,
+        record: &mut RadiusRecord,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Failure> {
+        let (begin, deadline, limit) = (Instant::now(), complete.deadline(), self.limit.value());
+        let narrow = limit * 0.5_f64.powi(HALVINGS as i32);
+        // What is known or feared to be too much; the whole range first, as many inputs end there. Searches
+        // are harder the larger the radius is, so what was too hard is tried again well below.
+        let mut part_of_gap = 0.5;
+        let (mut high, mut eps) = (record.attacked_eps.unwrap_or(f64::INFINITY), self.limit.clone());
+        while record.certified_eps < limit && high - record.certified_eps > narrow {
+            if high.is_finite() {
+                let gap = high - record.certified_eps;
+                let middle = Eps::try_from(record.certified_eps + part_of_gap * gap);
+                eps = middle.map_err(|e| Failure::Question(e.into()))?;
+            }
+            let perturbations = self.network.region(&eps);
+            let asked = Asked { x, label: record.label, perturbations: &perturbations };
+            // A part of the time that is left, so that some is for smaller radii.
+            let now = Instant::now();
+            let part = deadline.map(|deadline| now + deadline.saturating_duration_since(now) / 4);
+            match complete.search(&asked, part, goes_on)?.verdict {
+                Verdict::Unsat => {
+                    record.certified_eps = eps.value();
+                    part_of_gap = 0.5;
+                }
+                Verdict::Sat => {
+                    record.attacked_eps = Some(eps.value());
+                    high = eps.value();
+                }
+                Verdict::Unknown | Verdict::TimedOut => {
+                    high = eps.value();
+                    part_of_gap = 0.125;
+                }
+            }
+        }
+        record.seconds += begin.elapsed().as_secs_f64();
+        Ok(())
+    }
+}
+
 impl Question for Brackets<'_> {
     type Record = RadiusRecord;
 
     fn options(&self) -> Map<String, Value> {
         let mut options = self.network.options(&self.eps, &[self.method]);
         options.insert("radius".into(), json!(self.limit.value()));
+        options.extend(self.complete.as_ref().map(Complete::option));
         options
     }
 
@@ -124,14 +186,10 @@ impl Question for Brackets<'_> {
     }
 
     fn block(&self) -> usize {
-        4
+        if self.complete.is_some() { 1 } else { 4 }
     }
 
-    fn answer(
-        &self,
-        batch: &Batch,
-        _goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<RadiusRecord>, Failure> {
+    fn answer(&self, batch: &Batch, goes_on: &mut dyn FnMut() -> bool) -> Result<Vec<RadiusRecord>, Failure> {
         let labels = batch.labels(self.network.graph.output_len())?;
         let predicted = self.network.predict(batch);
         let one = |row: usize| {
@@ -143,6 +201,14 @@ impl Question for Brackets<'_> {
             let seconds = begin.elapsed().as_secs_f64();
             Ok(RadiusRecord { index, label, predicted, certified_eps, attacked_eps, seconds })
         };
-        (0..labels.len()).into_par_iter().map(one).collect()
+        let mut records: Vec<RadiusRecord> =
+            (0..labels.len()).into_par_iter().map(one).collect::<Result<_, Failure>>()?;
+        if let Some(complete) = &self.complete {
+            for (row, record) in records.iter_mut().enumerate().filter(|(_, r)| r.predicted == Some(r.label))
+            {
+                self.narrow(complete, batch.x.row(row), record, goes_on)?;
+            }
+        }
+        Ok(records)
     }
 }

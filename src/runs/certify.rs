@@ -1,12 +1,13 @@
 //! `certify` and `attack`: does an input keep its class under every perturbation of a region?
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ndarray::ArrayView1;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::complete::{Asked, Complete};
 use super::engine::Cause;
 use super::question::name;
 use super::{Batch, Failure, Key, Part, Question, Record};
@@ -14,6 +15,7 @@ use crate::attack::{Attacked, Pgd, class_of};
 use crate::bounds::{Eps, InputBox, MarginBounds, Margins, Method, Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
+use crate::verify::{Outcome, Verdict};
 
 /// What is known of one input at one eps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +56,14 @@ pub struct CertifyRecord {
     pub attack_margin: Option<f64>,
     /// File of the perturbed input that is classified otherwise.
     pub counterexample: Option<String>,
-    /// Seconds spent on this result: on its bounds, without the prediction, or on the attack where it stands
-    /// alone.
+    /// Subproblems of branch and bound, where there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subproblems: Option<u64>,
+    /// Why branch and bound left the input open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Seconds spent on this result: on its bounds and on branch and bound, without the prediction, or on the
+    /// attack where it stands alone.
     pub seconds: f64,
 }
 
@@ -105,8 +113,29 @@ impl CertifyRecord {
             margin_lower,
             attack_margin: attacked.map(|a| f64::from(a.margin)).filter(|m| m.is_finite()),
             counterexample,
+            subproblems: None,
+            reason: None,
             seconds,
         }
+    }
+
+    /// Takes over what branch and bound found.
+    fn take(&mut self, outcome: &Outcome, seconds: f64) {
+        let Outcome { verdict, progress, reason, .. } = outcome;
+        (self.certified, self.status) = match verdict {
+            Verdict::Unsat => (true, Status::Certified),
+            Verdict::Sat => (false, Status::Falsified),
+            Verdict::Unknown | Verdict::TimedOut => (false, Status::Unknown),
+        };
+        // What is refuted has positive margins, what is open the least bound of the search.
+        let least = if self.certified { 0.0 } else { progress.lower.min(0.0) };
+        if *verdict != Verdict::Sat && least.is_finite() {
+            self.margin_lower.iter_mut().flatten().for_each(|bound| *bound = bound.max(least));
+        }
+        self.bounded_by = Some(Method::Complete);
+        self.subproblems = Some(progress.subproblems);
+        self.reason.clone_from(reason);
+        self.seconds += seconds;
     }
 
     /// The least margin bound.
@@ -124,6 +153,8 @@ pub struct Certify<'a> {
     pub(super) network: Network<'a>,
     eps: Vec<Eps>,
     methods: Vec<(Option<Method>, Option<MarginBounds<'a>>)>,
+    /// For [`Method::Complete`].
+    complete: Option<Complete<'a>>,
     /// Told of every point that the attack found.
     pub keep: Option<&'a Keep<'a>>,
 }
@@ -201,7 +232,7 @@ impl<'a> Network<'a> {
 
 impl<'a> Certify<'a> {
     /// The question for every radius, by bounds with every method (`None` for an attack alone) and by an
-    /// attack if there is one.
+    /// attack if there is one. [`Method::Complete`] gives up an input after `timeout`, or never.
     ///
     /// # Errors
     /// A sentence that says which options cannot be used, and what would be accepted.
@@ -210,6 +241,7 @@ impl<'a> Certify<'a> {
         (norm, eps, clip): (Norm, Vec<Eps>, Option<(f64, f64)>),
         methods: &[Option<Method>],
         attack: Option<Pgd>,
+        timeout: Option<Duration>,
     ) -> Result<Self, String> {
         let network = Network::new(network, norm, clip, attack)?;
         for (i, e) in eps.iter().enumerate() {
@@ -227,7 +259,32 @@ impl<'a> Certify<'a> {
         }
         let graph = network.graph;
         let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m)));
-        Ok(Self { eps, methods: methods.iter().map(bounds).collect(), keep: None, network })
+        let searched = methods.contains(&Some(Method::Complete));
+        let complete = searched.then(|| Complete::new(graph, norm, timeout)).transpose()?;
+        Ok(Self { eps, methods: methods.iter().map(bounds).collect(), complete, keep: None, network })
+    }
+
+    /// Decides by branch and bound what a record leaves open.
+    fn settle(
+        &self,
+        complete: &Complete,
+        eps: &Eps,
+        x: ArrayView1<f32>,
+        record: &mut CertifyRecord,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), Failure> {
+        if record.status != Status::Unknown {
+            return Ok(());
+        }
+        let (begin, perturbations) = (Instant::now(), self.network.region(eps));
+        let asked = Asked { x, label: record.label, perturbations: &perturbations };
+        let outcome = complete.search(&asked, complete.deadline(), goes_on)?;
+        if let (Verdict::Sat, Some(witness), Some(keep)) = (outcome.verdict, &outcome.witness, self.keep) {
+            let found = Attacked::at(&witness.y, record.label, witness.x.clone());
+            record.counterexample = keep(record.index, eps, &found).map_err(Failure::Output)?;
+        }
+        record.take(&outcome, begin.elapsed().as_secs_f64());
+        Ok(())
     }
 }
 
@@ -236,7 +293,9 @@ impl Question for Certify<'_> {
 
     fn options(&self) -> Map<String, Value> {
         let methods: Vec<Method> = self.methods.iter().filter_map(|(method, _)| *method).collect();
-        self.network.options(&self.eps, &methods)
+        let mut options = self.network.options(&self.eps, &methods);
+        options.extend(self.complete.as_ref().map(Complete::option));
+        options
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -245,6 +304,9 @@ impl Question for Certify<'_> {
     }
 
     fn block(&self) -> usize {
+        if self.complete.is_some() {
+            return 1;
+        }
         let quick = self.methods.iter().all(|(method, _)| *method == Some(Method::Ibp));
         if quick && self.network.attack.is_none() { 64 } else { 4 }
     }
@@ -254,7 +316,7 @@ impl Question for Certify<'_> {
         batch: &Batch,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<CertifyRecord>, Failure> {
-        let Self { network, eps, methods, keep } = self;
+        let Self { network, eps, methods, complete, keep } = self;
         let labels = batch.labels(network.graph.output_len())?;
         let inputs = batch.indices.len();
         let predicted = network.predict(batch);
@@ -289,14 +351,18 @@ impl Question for Certify<'_> {
                 let seconds = spent.as_secs_f64() / inputs as f64;
                 for (row, records) in records.iter_mut().enumerate() {
                     let found = found.as_ref().map(|found| &found[row]);
-                    records.push(CertifyRecord::new(
+                    let mut record = CertifyRecord::new(
                         (batch.indices[row], labels[row], predicted[row]),
                         (eps.value(), *method),
                         margins.as_ref().map(|m| (m, row)),
                         found.map(|(attacked, _)| attacked),
                         found.and_then(|(_, file)| file.clone()),
                         seconds,
-                    ));
+                    );
+                    if let (Some(Method::Complete), Some(complete)) = (method, complete) {
+                        self.settle(complete, eps, batch.x.row(row), &mut record, goes_on)?;
+                    }
+                    records.push(record);
                 }
             }
         }

@@ -8,12 +8,14 @@
 //! | [`mod@file`] | the run file: lock, first line, records as they come, resume after a cut-off line |
 //! | [`engine`] | the one loop: blocks, progress, interruption, the results so far on any error |
 //! | [`merge`], [`status`] | the parts of a run put together; what is done and what is missing |
+//! | `complete` | inputs that bounds leave open, by branch and bound |
 //! | [`certify`], [`bracket`], [`smooth`], [`tightness`] | the questions with their records |
 //!
 //! A front end makes a [`Question`], chooses [`Inputs`], and calls [`answer`].
 
 pub mod bracket;
 pub mod certify;
+mod complete;
 pub mod engine;
 pub mod file;
 pub mod merge;

@@ -19,7 +19,7 @@ pub(super) fn bound(problems: &[Problem], subproblems: &mut [Subproblem], iterat
     let verifier = problems[0].verifier;
     let output = verifier.graph.output;
     let all: Vec<&Subproblem> = subproblems.iter().collect();
-    let relaxed: Relaxed<LANES> = relax(verifier, &all, Effort { choices: true, ..Effort::default() });
+    let relaxed: Relaxed<LANES> = relax(problems, &all, Effort { choices: true, ..Effort::default() });
     let rows = rows(problems, &all);
     let mut slopes = inherited(&relaxed, &rows, &all);
     let ascend = |slopes: &mut Slopes, iterations| {
@@ -77,7 +77,7 @@ pub(super) fn cut(problems: &[Problem], subproblem: &Subproblem) -> Option<[Subp
     if children.len() > 1 {
         let verifier = problems[0].verifier;
         let all: Vec<&Subproblem> = children.iter().flatten().collect();
-        let relaxed: Relaxed<LANES> = relax(verifier, &all, Effort { choices: true, ..Effort::default() });
+        let relaxed: Relaxed<LANES> = relax(problems, &all, Effort { choices: true, ..Effort::default() });
         let rows = rows(problems, &all);
         let mut slopes = inherited(&relaxed, &rows, &all);
         let bounds = verifier.plan.with_workspace(|memory| {

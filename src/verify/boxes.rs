@@ -41,7 +41,7 @@ pub(super) fn bound<const B: usize>(
     let verifier = problems[0].verifier;
     let relaxed: Relaxed<B> = {
         let all: Vec<&Subproblem> = subproblems.iter().collect();
-        relax(verifier, &all, effort)
+        relax(problems, &all, effort)
     };
     let bounds = atom_bounds(&relaxed, problems, subproblems);
     let mut points = Vec::new();

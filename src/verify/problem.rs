@@ -1,5 +1,7 @@
 //! What is to be refuted: regions with their disjuncts as functions.
 
+use std::time::Instant;
+
 use super::subproblem::Subproblem;
 use crate::bounds::Intervals;
 use crate::bounds::linear::{Cut, Effort, Function, Plan, Relaxed, Row};
@@ -34,10 +36,12 @@ pub(super) struct Problem<'a> {
     pub(super) disjuncts: Vec<Vec<Function>>,
     /// Whether boxes are cut rather than intermediate values.
     pub(super) by_input: bool,
+    /// When the search ends.
+    pub(super) until: Option<Instant>,
 }
 
 impl<'a> Problem<'a> {
-    pub(super) fn new(verifier: &'a Verifier<'a>, region: &'a Region) -> Self {
+    pub(super) fn new(verifier: &'a Verifier<'a>, region: &'a Region, until: Option<Instant>) -> Self {
         let function = |atom: &Atom| Function {
             value: atom.coefficients.clone(),
             input: atom.input.clone(),
@@ -45,7 +49,7 @@ impl<'a> Problem<'a> {
         };
         let disjuncts = region.disjuncts.iter().map(|d| d.atoms.iter().map(function).collect()).collect();
         let free = region.lower.iter().zip(&region.upper).filter(|(l, u)| l < u).count();
-        Self { verifier, region, disjuncts, by_input: free <= FEW_INPUTS }
+        Self { verifier, region, disjuncts, by_input: free <= FEW_INPUTS, until }
     }
 
     /// The functions of disjunct `d` as one row under cuts.
@@ -57,10 +61,12 @@ impl<'a> Problem<'a> {
 /// The network over the boxes of at most `B` subproblems, where their cuts hold and their values lie where
 /// they are known to.
 pub(super) fn relax<'a, const B: usize>(
-    verifier: &'a Verifier<'a>,
+    problems: &[Problem<'a>],
     subproblems: &[&Subproblem],
     effort: Effort,
 ) -> Relaxed<'a, B> {
+    let Problem { verifier, until, .. } = problems[0];
+    let effort = Effort { until, ..effort };
     let of = |b: usize| subproblems[b.min(subproblems.len() - 1)];
     let beside = |side: fn(&Intervals) -> &[f64]| -> Vec<f64> {
         let rows: [&[f64]; B] = std::array::from_fn(|b| side(&of(b).input));

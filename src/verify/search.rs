@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::subproblem::{Points, Subproblem};
 use super::witness::{Shown, judge};
 use super::{Limits, Outcome, Progress, Verdict, Verifier, Witness, ascent, boxes};
-use crate::attack::descend;
+use crate::attack::{Descent, descend};
 use crate::bounds::linear::Effort;
 use crate::kernels::LANES;
 use crate::query::Region;
@@ -22,8 +22,9 @@ const ROUND: usize = 32;
 /// Steps of descent from each starting point.
 const DESCENT: u32 = 30;
 
-/// Multiply-adds of the descents before anything is cut.
-const DESCENDING: f64 = 1e10;
+/// Multiply-adds of the descents from random points: before anything is cut, and after so many rounds.
+const DESCENDING: [f64; 2] = [1e9, 1e10];
+const LATER: u64 = 8;
 
 /// Rounds between two descents from the worst subproblems.
 const BETWEEN: u64 = 4;
@@ -32,7 +33,7 @@ const BETWEEN: u64 = 4;
 const STEPS: [usize; 2] = [20, 10];
 
 /// How boxes are bounded.
-const BOXES: Effort = Effort { tighten: true, choices: true, iterations: 0, influence: true };
+const BOXES: Effort = Effort { tighten: true, choices: true, iterations: 0, influence: true, until: None };
 
 /// How they are where intermediate values are cut afterwards, if it is affordable: multiply-adds.
 pub(super) const OPTIMISED: Effort = Effort { iterations: 10, influence: false, ..BOXES };
@@ -53,11 +54,13 @@ impl Verifier<'_> {
         limits: &Limits,
         tick: &mut dyn FnMut(&Progress) -> bool,
     ) -> Outcome {
-        let problems: Vec<Problem> = regions.iter().map(|region| Problem::new(self, region)).collect();
+        let begin = Instant::now();
+        let until = limits.timeout.and_then(|timeout| begin.checked_add(timeout));
+        let problems: Vec<Problem> = regions.iter().map(|region| Problem::new(self, region, until)).collect();
         let search = Search {
             problems: &problems,
             confirm,
-            begin: Instant::now(),
+            until,
             limits,
             over: AtomicBool::new(false),
             open: BTreeMap::new(),
@@ -78,7 +81,7 @@ impl Verifier<'_> {
 struct Search<'a> {
     problems: &'a [Problem<'a>],
     confirm: &'a (dyn Fn(&[f32], &[f32]) -> bool + Sync),
-    begin: Instant,
+    until: Option<Instant>,
     limits: &'a Limits,
     /// Whether time is over.
     over: AtomicBool,
@@ -115,7 +118,8 @@ impl Search<'_> {
             let region = self.problems[root.region as usize].region;
             let few = self.look(&vec![(root.region, centre(root))]);
             let more = few.or_else(|| {
-                let points = descend(self.problems[0].verifier.graph, region, &[centre(root)], 7, DESCENT, 0);
+                let descent = self.descent(7, DESCENT, 0);
+                let points = descend(self.problems[0].verifier.graph, region, &[centre(root)], &descent);
                 self.look(&points.into_iter().map(|x| (root.region, x)).collect())
             });
             if let Some(witness) = more {
@@ -135,7 +139,7 @@ impl Search<'_> {
         }
         self.settle(tick);
         let root = self.progress.lower;
-        if let Some(witness) = self.descend_far() {
+        if let Some(witness) = self.descend_far(DESCENDING[0], 1) {
             return self.outcome(Verdict::Sat, Some(witness), root, None);
         }
         while !(self.stopped || self.over.load(Ordering::Relaxed)) {
@@ -352,16 +356,16 @@ impl Search<'_> {
     }
 
     /// Descends from random points of the open regions, as many as cost little. A witness, if one was found.
-    fn descend_far(&mut self) -> Option<Witness> {
+    fn descend_far(&mut self, multiply_adds: f64, seed: u64) -> Option<Witness> {
         let graph = self.problems[0].verifier.graph;
         let once: usize =
             graph.nodes.iter().zip(1..).map(|(node, v)| node.op.multiply_adds(graph.len(v))).sum();
-        let affordable = DESCENDING / (3.0 * f64::from(DESCENT) * once as f64);
+        let affordable = multiply_adds / (3.0 * f64::from(DESCENT) * once as f64);
         let regions: BTreeSet<u32> = self.open.values().map(|s| s.region).collect();
         let restarts = (affordable / regions.len().max(1) as f64).clamp(0.0, 256.0) as u32;
         regions.into_iter().filter(|_| restarts > 0).find_map(|number| {
             let region = self.problems[number as usize].region;
-            let points = descend(graph, region, &[], restarts, 2 * DESCENT, 1);
+            let points = descend(graph, region, &[], &self.descent(restarts, 2 * DESCENT, seed));
             self.look(&points.into_iter().map(|x| (number, x)).collect())
         })
     }
@@ -371,6 +375,12 @@ impl Search<'_> {
         self.rounds += 1;
         if !self.rounds.is_multiple_of(BETWEEN) {
             return None;
+        }
+        if self.rounds == LATER {
+            let witness = self.descend_far(DESCENDING[1], 2);
+            if witness.is_some() {
+                return witness;
+            }
         }
         let worst = &batch[0];
         let problem = &self.problems[worst.region as usize];
@@ -382,8 +392,13 @@ impl Search<'_> {
             region.lower.clone_from(&worst.input.lower);
             region.upper.clone_from(&worst.input.upper);
         }
-        let points = descend(problem.verifier.graph, &region, &starts, 8, DESCENT, self.rounds);
+        let points =
+            descend(problem.verifier.graph, &region, &starts, &self.descent(8, DESCENT, self.rounds));
         self.look(&points.into_iter().map(|x| (worst.region, x)).collect())
+    }
+
+    fn descent(&self, restarts: u32, steps: u32, seed: u64) -> Descent {
+        Descent { restarts, steps, seed, until: self.until }
     }
 
     /// A witness among some points.
@@ -398,7 +413,7 @@ impl Search<'_> {
     }
 
     fn is_over(&self) -> bool {
-        if self.limits.timeout.is_some_and(|timeout| self.begin.elapsed() >= timeout) {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
             self.over.store(true, Ordering::Relaxed);
         }
         self.over.load(Ordering::Relaxed)

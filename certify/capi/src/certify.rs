@@ -149,7 +149,7 @@ pub unsafe extern "C" fn tightrope_certify(
         }
         let attack = attack.map(|a| Pgd { steps: a.steps, restarts: a.restarts, seed: a.seed });
         let around = (region.norm()?, vec![region.eps()?], region.clip());
-        let question = Certify::new((&network.graph, &network.plan), around, &[method], attack);
+        let question = Certify::new((&network.graph, &network.plan), around, &[method], attack, None);
         let mut question = question.map_err(Failure::input)?;
         // The input itself without an attack.
         points.iter_mut().zip(x).for_each(|(to, from)| *to = *from);

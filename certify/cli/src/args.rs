@@ -1,6 +1,7 @@
 //! Options that several commands share, turned into values.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use tightrope::bounds::Norm;
 
@@ -55,4 +56,11 @@ impl FromStr for Shape {
             .map(Self)
             .ok_or_else(|| format!("`{text}` is not a shape; give positive lengths such as 1,3,32,32"))
     }
+}
+
+/// A time in seconds, such as 30 or 0.5.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; give seconds > 0");
+    let seconds: f64 = text.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
 }

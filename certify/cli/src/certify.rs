@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use comfy_table::{Table, presets};
@@ -12,7 +13,7 @@ use tightrope::bounds::{Eps, Method, Norm};
 use tightrope::report::{BracketSummary, CertifySummary, EpsSummary};
 use tightrope::runs::{Brackets, Certify, CertifyRecord};
 
-use crate::args::{Clip, NormName};
+use crate::args::{Clip, NormName, seconds};
 use crate::input::{InputArgs, Loaded};
 use crate::output::{self, Failure, Result};
 use crate::session::{RunArgs, ask};
@@ -57,6 +58,10 @@ pub(crate) struct Args {
     /// Search for counterexamples too, with this many gradient steps and restarts.
     #[arg(long, value_name = "STEPSxRESTARTS")]
     attack: Option<Budget>,
+    /// Seconds of branch and bound after which `--method complete` leaves an
+    /// input open [default: 60].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
     /// For each input the largest certified eps up to the largest --eps, and
     /// the smallest at which the attack succeeds.
     #[arg(long)]
@@ -85,6 +90,9 @@ enum MethodName {
     AlphaCrown,
     /// For each input the first of these that certifies it.
     Best,
+    /// The same, then branch and bound until the input is certified or
+    /// falsified, or its time is over (--timeout).
+    Complete,
 }
 
 impl From<MethodName> for Method {
@@ -95,9 +103,13 @@ impl From<MethodName> for Method {
             MethodName::Crown => Self::Crown,
             MethodName::AlphaCrown => Self::AlphaCrown,
             MethodName::Best => Self::Best,
+            MethodName::Complete => Self::Complete,
         }
     }
 }
+
+/// Seconds of branch and bound for an input, where nothing is said.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The name of a method as the command line has it.
 pub(crate) fn method_name(method: Method) -> String {
@@ -132,8 +144,13 @@ impl Budget {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let methods: Vec<Method> = args.method.iter().copied().map(Method::from).collect();
     let attack = args.attack.map(|a| a.pgd(&args.common));
+    if args.timeout.is_some() && !methods.contains(&Method::Complete) {
+        return Err(anyhow!("--timeout is of --method complete, which is not given").into());
+    }
+    let timeout = Some(args.timeout.unwrap_or(TIMEOUT));
     if !args.radius {
-        return certify(&args.common, &methods.into_iter().map(Some).collect::<Vec<_>>(), attack);
+        let methods: Vec<_> = methods.into_iter().map(Some).collect();
+        return certify(&args.common, &methods, attack, timeout);
     }
     if args.common.counterexamples.is_some() {
         return Err(anyhow!("--counterexamples with --radius, which keeps none; give --eps instead").into());
@@ -141,11 +158,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [method] = methods[..] else {
         return Err(anyhow!("--radius with several methods; give one with --method").into());
     };
-    each_network(&args.common, |loaded| brackets(&args.common, loaded, method, attack))
+    each_network(&args.common, |loaded| brackets(&args.common, loaded, method, attack, timeout))
 }
 
 pub(crate) fn run_attack(args: &AttackArgs) -> Result<()> {
-    certify(&args.common, &[None], Some(args.attack.pgd(&args.common)))
+    certify(&args.common, &[None], Some(args.attack.pgd(&args.common)), None)
 }
 
 /// A summary with what its table says besides.
@@ -155,15 +172,22 @@ struct Shown {
     clip: Option<(f64, f64)>,
 }
 
-fn certify(common: &Common, methods: &[Option<Method>], attack: Option<Pgd>) -> Result<()> {
-    if common.counterexamples.is_some() && attack.is_none() {
-        return Err(anyhow!("--counterexamples keeps what an attack finds; give --attack too").into());
+fn certify(
+    common: &Common,
+    methods: &[Option<Method>],
+    attack: Option<Pgd>,
+    timeout: Option<Duration>,
+) -> Result<()> {
+    let searched = attack.is_some() || methods.contains(&Some(Method::Complete));
+    if common.counterexamples.is_some() && !searched {
+        let found = "--counterexamples keeps what is found; give --attack or --method complete too";
+        return Err(anyhow!(found).into());
     }
     let mut summaries = Vec::new();
     let ended = each_network(common, |loaded| {
         let (eps, clip) = (loaded.eps(&common.eps)?, loaded.clip(common.clip));
         let region = (common.norm.into(), eps.clone(), clip);
-        let question = Certify::new((&loaded.graph, &loaded.plan), region, methods, attack);
+        let question = Certify::new((&loaded.graph, &loaded.plan), region, methods, attack, timeout);
         let mut question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
         let folder =
             common.counterexamples.as_deref().map(|folder| Counterexamples::new(folder, loaded, common.norm));
@@ -256,15 +280,22 @@ impl<'a> Counterexamples<'a> {
 }
 
 /// `--radius` on one network.
-fn brackets(common: &Common, loaded: &Loaded, method: Method, attack: Option<Pgd>) -> Result<()> {
+fn brackets(
+    common: &Common,
+    loaded: &Loaded,
+    method: Method,
+    attack: Option<Pgd>,
+    timeout: Option<Duration>,
+) -> Result<()> {
     let clip = loaded.clip(common.clip);
     let region = (common.norm.into(), loaded.eps(&common.eps)?, clip);
-    let question = Brackets::new((&loaded.graph, &loaded.plan), region, method, attack);
+    let question = Brackets::new((&loaded.graph, &loaded.plan), region, method, attack, timeout);
     let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
     let (records, ended) = ask(&question, loaded, &common.run)?;
     if ended.is_ok() || !records.is_empty() {
         let (model, limit) = (loaded.model.display().to_string(), question.limit().value());
-        let summary = BracketSummary::new(model, method, limit, attack.is_some(), &records);
+        let searched = attack.is_some() || method == Method::Complete;
+        let summary = BracketSummary::new(model, method, limit, searched, &records);
         let json = common.run.json;
         output::print(&if json {
             serde_json::to_value(&summary)?.to_string()
@@ -306,10 +337,16 @@ fn table(summaries: &[Shown]) -> String {
     header.extend(attacked.then(|| "attacked".to_owned()));
     match first {
         [EpsSummary { method: None, .. }] => header.push("s/input".into()),
+        [EpsSummary { method: Some(Method::Complete), .. }] => {
+            header.extend(["certified", "falsified", "open", "s/input"].map(String::from));
+        }
         [_] => header.extend(["certified", "mean margin", "median margin", "s/input"].map(String::from)),
         several => {
-            let names = several.iter().filter_map(|r| r.method).map(method_name);
-            header.extend(names.flat_map(|name| [name, "s/input".into()]));
+            for method in several.iter().filter_map(|r| r.method) {
+                header.push(method_name(method));
+                header.extend((method == Method::Complete).then(|| "open".into()));
+                header.push("s/input".into());
+            }
         }
     }
     header.push("clip".into());
@@ -329,7 +366,11 @@ fn table(summaries: &[Shown]) -> String {
                 if result.method.is_some() {
                     row.push(output::percent(result.certified, summary.inputs));
                 }
-                if methods == 1 && result.method.is_some() {
+                if result.method == Some(Method::Complete) {
+                    let open = summary.inputs - result.certified - result.falsified;
+                    row.extend((methods == 1).then(|| output::percent(result.falsified, summary.inputs)));
+                    row.push(output::percent(open, summary.inputs));
+                } else if methods == 1 && result.method.is_some() {
                     row.extend([output::down(result.mean_margin), output::down(result.median_margin)]);
                 }
                 row.push(format!("{:.6}", result.seconds_per_input));

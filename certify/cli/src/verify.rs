@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use tightrope::query::{Property, Query};
 use tightrope::verify::{Limits, Outcome, Progress, Verdict, Verifier};
 
+use crate::args::seconds;
 use crate::output::{self, Failure, Result};
 
 #[derive(clap::Args)]
@@ -39,12 +40,6 @@ fn network(text: &str) -> std::result::Result<(String, PathBuf), String> {
     let pair = text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty());
     let (name, file) = pair.ok_or_else(|| format!("`{text}` is not NAME=FILE"))?;
     Ok((name.into(), file.into()))
-}
-
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time; give seconds > 0");
-    let seconds: f64 = text.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {

@@ -206,7 +206,7 @@ impl Network {
         let (region, x) = ((named("norm", norm)?, vec![radius(eps)?], clip), x.as_array());
         check(self.graph.output_len(), x.nrows(), &y)?;
         let (records, failed, points) = py.detach(|| {
-            let question = Certify::new((&self.graph, &self.plan), region, &[method], attack);
+            let question = Certify::new((&self.graph, &self.plan), region, &[method], attack, None);
             let mut question = question.map_err(|e| Kind::Input.error(e))?;
             let points = RefCell::new(attack.is_some().then(|| x.to_owned()));
             let keep = |index: usize, _: &Eps, found: &Attacked| {

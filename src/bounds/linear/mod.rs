@@ -33,6 +33,7 @@ mod step;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -41,7 +42,7 @@ use super::rounding::{centres_radii, gamma};
 use super::{Ball, InputBox, Intervals};
 use crate::bounds::transpose::Transpose;
 use crate::graph::{Graph, ValueId};
-use crate::kernels::LANES;
+use crate::kernels::{LANES, Lane};
 use crate::ops::{Affine, Hint, Op, Order, Workspace};
 pub(crate) use rows::{Cut, Function, Multipliers, Row};
 pub(crate) use score::Candidate;
@@ -127,6 +128,7 @@ pub(crate) struct Relaxed<'a, const B: usize> {
     ball: Option<(&'a Ball, Vec<f64>)>,
     /// Steps of gradient ascent on each interval that is tightened.
     iterations: usize,
+    until: Option<Instant>,
     /// What each input entry adds to the width of each interval that was bounded
     /// by a backward pass, by value and entry, if that is asked for.
     influence: Option<HashMap<(ValueId, usize), Vec<f64>>>,
@@ -145,6 +147,8 @@ pub(crate) struct Effort {
     pub(crate) iterations: usize,
     /// With what inputs add to the widths of intervals that are tightened.
     pub(crate) influence: bool,
+    /// What has not been tried by then is left out.
+    pub(crate) until: Option<Instant>,
 }
 
 impl<'a> Relaxed<'a, 1> {
@@ -195,6 +199,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             ball,
             influence: effort.influence.then(HashMap::new),
             iterations: effort.iterations,
+            until: effort.until,
             empty: std::array::from_fn(|b| b >= boxes),
         };
         relaxed.measure(0);
@@ -217,6 +222,11 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             relaxed.measure(v);
         }
         relaxed
+    }
+
+    /// Whether only what is needed is done.
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// The value that is the network's output.
@@ -298,6 +308,10 @@ impl<'a, const B: usize> Relaxed<'a, B> {
         let n = self.sides.len();
         let mut all = Vec::with_capacity(rows.len());
         for (rows, entries) in rows.chunks(LANES).zip(entries.chunks(LANES)) {
+            if self.is_late() {
+                all.extend(rows.iter().map(|_| f64::NEG_INFINITY));
+                continue;
+            }
             self.plan.with_workspace(|memory| {
                 let (bounds, input) = self.bound_plainly(v, rows, memory);
                 all.extend_from_slice(&bounds.0[..rows.len()]);
@@ -333,6 +347,9 @@ impl<'a, const B: usize> Relaxed<'a, B> {
     pub(crate) fn lower_bounds(&self, from: ValueId, rows: &[Row], iterations: usize) -> Vec<f64> {
         let panels = |rows: &[Row], iterations| -> Vec<f64> {
             let bound = |rows: &[Row]| {
+                if self.is_late() {
+                    return Lane([f64::NEG_INFINITY; LANES]).0.into_iter().take(rows.len());
+                }
                 let bounds = self.plan.with_workspace(|memory| match iterations {
                     0 => {
                         let (bounds, coefficients) = self.bound_plainly(from, rows, memory);

@@ -101,7 +101,8 @@ impl<const B: usize> Relaxed<'_, B> {
             slopes.coefficients.resize_with(from, || None);
             let bounds = self.bound(from, rows, slopes, memory);
             best.0.iter_mut().zip(bounds.0).for_each(|(best, bound)| *best = best.max(bound));
-            if iteration == iterations || best.0[..rows.len()].iter().all(|&b| b > 0.0) {
+            let proved = best.0[..rows.len()].iter().all(|&b| b > 0.0);
+            if iteration == iterations || proved || self.is_late() {
                 break;
             }
             let (gradients, values) = self.gradients(from, rows, slopes);
