@@ -9,7 +9,7 @@
 //! | [`engine`] | the one loop: blocks, progress, interruption, the results so far on any error |
 //! | [`merge`], [`status`] | the parts of a run put together; what is done and what is missing |
 //! | `complete` | inputs that bounds leave open, by branch and bound |
-//! | [`certify`], [`bracket`], [`smooth`], [`tightness`] | the questions with their records |
+//! | [`certify`], [`bracket`], [`smooth`], [`tightness`], [`mod@verify`] | the questions with their records |
 //!
 //! A front end makes a [`Question`], chooses [`Inputs`], and calls [`answer`].
 
@@ -25,6 +25,7 @@ pub mod selection;
 pub mod smooth;
 pub mod status;
 pub mod tightness;
+pub mod verify;
 
 pub use bracket::{Brackets, RadiusRecord};
 pub use certify::{Certify, CertifyRecord, Status};
@@ -36,3 +37,4 @@ pub use selection::{Range, Selection};
 pub use smooth::{Smooth, SmoothRecord};
 pub use status::Progress;
 pub use tightness::{LayerRecord, Measure, TightnessRecord};
+pub use verify::{Instance, Verify, VerifyRecord};

@@ -12,7 +12,7 @@ use super::file::RunError;
 use super::{Question, Selection};
 
 /// Options that name a file whose bytes have a fingerprint under the same name with `_sha256`.
-const FILES: [&str; 4] = ["model", "data", "labels", "classes_file"];
+const FILES: [&str; 5] = ["model", "data", "labels", "classes_file", "instances"];
 
 /// SHA-256 in hexadecimal: of the bytes of a file that stands alone (`root` is no folder), else of the lines
 /// `SHA-256  NAME` of all, as `sha256sum` writes them, in the order of their names below `root`.

@@ -197,7 +197,7 @@ fn certify(
             _ => Ok(None),
         };
         question.keep = Some(&keep);
-        let (records, ended) = ask(&question, loaded, &common.run)?;
+        let (records, ended) = ask(&question, loaded.subject(), &common.run)?;
         if ended.is_ok() || !records.is_empty() {
             let groups = groups(&eps, methods, &records);
             let summary = CertifySummary::new(loaded.model.display().to_string(), &groups);
@@ -291,7 +291,7 @@ fn brackets(
     let region = (common.norm.into(), loaded.eps(&common.eps)?, clip);
     let question = Brackets::new((&loaded.graph, &loaded.plan), region, method, attack, timeout);
     let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
-    let (records, ended) = ask(&question, loaded, &common.run)?;
+    let (records, ended) = ask(&question, loaded.subject(), &common.run)?;
     if ended.is_ok() || !records.is_empty() {
         let (model, limit) = (loaded.model.display().to_string(), question.limit().value());
         let searched = attack.is_some() || method == Method::Complete;

@@ -17,6 +17,7 @@ use tightrope::runs::{Inputs, Pixels, Range, Selection};
 use crate::args::{Clip, Shape};
 use crate::card::Card;
 use crate::output::{self, Failure, Result};
+use crate::session::Subject;
 
 #[derive(clap::Args)]
 pub(crate) struct InputArgs {
@@ -73,22 +74,7 @@ pub(crate) struct Loaded {
 
 impl InputArgs {
     pub(crate) fn pool(&self) -> Result<rayon::ThreadPool> {
-        if self.threads == Some(0) {
-            return Err(anyhow!("--threads 0: give at least 1").into());
-        }
-        Ok(rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?)
-    }
-
-    /// The part that is asked for, or that of the task of a job array.
-    fn shard(&self) -> Result<Option<Shard>> {
-        if self.shard.is_some() {
-            return Ok(self.shard);
-        }
-        let task = selection::slurm(|name| std::env::var(name).ok()).map_err(|e| anyhow!(e))?;
-        if let Some((part, parts)) = task {
-            output::note(&format!("--shard {part}/{parts}, this task of the Slurm array"));
-        }
-        Ok(task)
+        pool(self.threads)
     }
 
     /// Loads the model with its card and data; of the inputs every `skip`-th.
@@ -119,7 +105,8 @@ impl InputArgs {
             self.classes.as_deref(),
         )?;
         data.check_labels(graph.output_len())?;
-        let selected = Selection::new(self.indices.unwrap_or_default(), skip, self.shard()?, data.len());
+        let selected =
+            Selection::new(self.indices.unwrap_or_default(), skip, shard_of(self.shard)?, data.len());
         let selection = selected.map_err(|e| anyhow!("--{e}"))?;
         let arrangement = data.arrange(&shape)?;
         let digest = |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(Failure::from_run);
@@ -160,12 +147,38 @@ impl InputArgs {
     }
 }
 
+/// The part that is asked for, or that of the task of a job array.
+pub(crate) fn shard_of(asked: Option<Shard>) -> Result<Option<Shard>> {
+    if asked.is_some() {
+        return Ok(asked);
+    }
+    let task = selection::slurm(|name| std::env::var(name).ok()).map_err(|e| anyhow!(e))?;
+    if let Some((part, parts)) = task {
+        output::note(&format!("--shard {part}/{parts}, this task of the Slurm array"));
+    }
+    Ok(task)
+}
+
+/// Threads for a command: as many as asked for, else as there are cores.
+pub(crate) fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
+    if threads == Some(0) {
+        return Err(anyhow!("--threads 0: give at least 1").into());
+    }
+    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?)
+}
+
 impl Loaded {
     /// The inputs, with their labels unless there are none.
-    pub(crate) fn inputs(&self) -> Inputs<'_> {
+    fn inputs(&self) -> Inputs<'_> {
         let indices: Vec<usize> = self.selection.iter().collect();
         let labels = self.data.labels().map(|known| indices.iter().map(|&index| known[index]).collect());
         Inputs::new(indices, labels, Pixels::Files(&self.data, &self.arrangement))
+    }
+
+    /// What questions about them are asked of.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        let (header, inputs) = (self.header.clone(), self.inputs());
+        Subject { name: &self.name, header, selection: &self.selection, inputs }
     }
 
     /// Refuses data without labels.

@@ -7,6 +7,7 @@ mod certify;
 mod curve;
 mod input;
 mod inspect;
+mod instances;
 mod lipschitz;
 mod merge;
 mod output;

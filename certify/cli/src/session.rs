@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tightrope::runs::{Failure as RunFailure, Finished, Question, RunError, RunFile, answer, provenance};
+use serde_json::{Map, Value};
+use tightrope::runs::{
+    Failure as RunFailure, Finished, Inputs, Question, RunError, RunFile, Selection, answer, provenance,
+};
 
-use crate::input::Loaded;
 use crate::output::{self, Failure, Result};
 
 /// What all commands are told that ask something of many inputs.
@@ -25,7 +27,7 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
     /// Say nothing of the progress.
     #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
+    pub(crate) quiet: bool,
     /// Say what is run, and the progress in lines every second even where there is a terminal.
     #[arg(short, long)]
     verbose: bool,
@@ -34,26 +36,35 @@ pub(crate) struct RunArgs {
 /// Seconds between two lines of progress where there is no terminal.
 const BETWEEN_LINES: f64 = 10.0;
 
+/// What a question is asked of.
+pub(crate) struct Subject<'a> {
+    pub(crate) name: &'a str,
+    /// What was read and how.
+    pub(crate) header: Map<String, Value>,
+    pub(crate) selection: &'a Selection,
+    pub(crate) inputs: Inputs<'a>,
+}
+
 /// Asks a question of all inputs. The records so far come back however it ends; the caller reports them,
 /// then returns what ended it.
 pub(crate) fn ask<Q: Question>(
     question: &Q,
-    loaded: &Loaded,
+    subject: Subject,
     args: &RunArgs,
 ) -> Result<(Vec<Q::Record>, Result<()>)> {
-    let header = provenance::header(loaded.header.clone(), &loaded.selection, question);
+    let Subject { name, header, selection, inputs } = subject;
+    let header = provenance::header(header, selection, question);
     let (mut file, mut earlier) = (None, Vec::new());
     if let Some(path) = &args.out {
         let (run, found) = RunFile::open(path, &header, args.resume).map_err(Failure::from_run)?;
         (file, earlier) = (Some(run), found);
     }
-    let inputs = loaded.inputs();
     let total = inputs.indices().len();
     if args.verbose {
-        output::note(&format!("{}: {total} inputs, {} threads", loaded.name, rayon::current_num_threads()));
-        output::note(&format!("{}: {header}", loaded.name));
+        output::note(&format!("{name}: {total} inputs, {} threads", rayon::current_num_threads()));
+        output::note(&format!("{name}: {header}"));
     }
-    let mut progress = Progress::new(args, total, &loaded.name);
+    let mut progress = Progress::new(args, total, name);
     let Finished { records, ended } = answer(question, &inputs, file, earlier, &mut |done| {
         progress.show(done);
         !output::interrupted()
@@ -64,11 +75,11 @@ pub(crate) fn ask<Q: Question>(
         RunFailure::File(error) => Failure::from_run(error),
         RunFailure::Output(cause) => Failure::Output(anyhow::anyhow!("{cause}")),
         RunFailure::Data(error) => error.into(),
-        other => anyhow::anyhow!("{}: {other}", loaded.name).into(),
+        other => anyhow::anyhow!("{name}: {other}").into(),
     });
     if ended.is_err() && !records.is_empty() {
         let done = records.len() / question.parts().len().max(1);
-        output::note(&format!("{}: results of {done} of {total} inputs", loaded.name));
+        output::note(&format!("{name}: results of {done} of {total} inputs"));
     }
     Ok((records, ended))
 }

@@ -136,7 +136,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     output::catch_interrupts()?;
     let (records, ended) = pool.install(|| {
         let question = Smooth::new(&certifier, &loaded.graph, options);
-        ask(&question, &loaded, &args.run)
+        ask(&question, loaded.subject(), &args.run)
     })?;
     write_tsv(args, &records)?;
     if ended.is_ok() || !records.is_empty() {

@@ -115,7 +115,7 @@ fn measure(args: &Args, loaded: &Loaded, summaries: &mut Vec<Shown>) -> Result<(
     let network = (&loaded.graph, &loaded.plan);
     let question = Measure::new(network, args.mask.into(), (eps.clone(), clip), args.layers, sampling);
     let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
-    let (records, ended) = ask(&question, loaded, &args.run)?;
+    let (records, ended) = ask(&question, loaded.subject(), &args.run)?;
     if ended.is_ok() || !records.is_empty() {
         let (model, weights) = (loaded.model.display().to_string(), weight_signs(&loaded.graph));
         let summary = TightnessSummary::new(model, weights, &records);

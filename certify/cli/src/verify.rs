@@ -5,21 +5,39 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tightrope::query::{Property, Query};
+use tightrope::runs::Range;
+use tightrope::runs::selection::{Shard, shard};
 use tightrope::verify::{Limits, Outcome, Progress, Verdict, Verifier};
 
 use crate::args::seconds;
+use crate::input::pool;
+use crate::instances::{self, Asked};
 use crate::output::{self, Failure, Result};
+use crate::session::RunArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A network and a property (`NET.onnx PROPERTY.vnnlib`), or a property whose networks --network names;
     /// each plain or gzipped.
-    #[arg(required = true, num_args = 1..=2, value_name = "FILE")]
+    #[arg(required_unless_present = "instances", num_args = 1..=2, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The model file of a network that the property declares; once for each.
     #[arg(long = "network", value_name = "NAME=FILE", value_parser = network)]
     networks: Vec<(String, PathBuf)>,
-    /// Give up after so many seconds.
+    /// A table of instances instead: lines NETWORK,PROPERTY,SECONDS, files relative to its folder.
+    #[arg(long, value_name = "CSV", conflicts_with_all = ["files", "networks", "serialise_assignments"])]
+    instances: Option<PathBuf>,
+    /// Of the table only these instances: A..B, the end not included.
+    #[arg(long, requires = "instances")]
+    indices: Option<Range>,
+    /// Of the table only part I (from 0) of N parts, to be put together by merge
+    /// [default: all; in a Slurm job array the task's part].
+    #[arg(long, value_name = "I/N", value_parser = shard, requires = "instances")]
+    shard: Option<Shard>,
+    /// Draw the instances that are solved within a time.
+    #[arg(long, value_name = "FILE", requires = "instances")]
+    svg: Option<PathBuf>,
+    /// Give up after so many seconds; of a table, each instance.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Take variables of floating-point types for real numbers: what is proved is proved in real arithmetic.
@@ -28,12 +46,11 @@ pub(crate) struct Args {
     /// Write the assignment after `sat` to a file in this folder too.
     #[arg(long, value_name = "FOLDER", visible_alias = "serialize-assignments")]
     serialise_assignments: Option<PathBuf>,
-    /// Print one JSON object with the figures of the search instead of verdict and assignment.
+    /// Threads [default: all cores]. Verdicts do not depend on it.
     #[arg(long)]
-    json: bool,
-    /// Say nothing of the progress.
-    #[arg(short, long)]
-    quiet: bool,
+    threads: Option<usize>,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 fn network(text: &str) -> std::result::Result<(String, PathBuf), String> {
@@ -43,9 +60,23 @@ fn network(text: &str) -> std::result::Result<(String, PathBuf), String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let pool = pool(args.threads)?;
+    output::catch_interrupts()?;
+    if let Some(table) = &args.instances {
+        let Args { indices, shard, real, timeout, run, .. } = args;
+        let (indices, shard, real, timeout, svg) = (*indices, *shard, *real, *timeout, args.svg.as_deref());
+        return pool.install(|| instances::run(&Asked { table, indices, shard, real, timeout, svg, run }));
+    }
+    if args.run.out.is_some() {
+        return Err(anyhow!("--out keeps the records of --instances, which is not given").into());
+    }
+    pool.install(|| one(args))
+}
+
+/// One property.
+fn one(args: &Args) -> Result<()> {
     let begin = Instant::now();
     let query = query(args)?;
-    output::catch_interrupts()?;
     let limits = Limits {
         timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed())),
         ..Limits::default()
@@ -56,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &|x, y| query.holds(x, y),
         &limits,
         &mut |progress| {
-            if !args.quiet && shown.elapsed() > Duration::from_secs(5) {
+            if !args.run.quiet && shown.elapsed() > Duration::from_secs(5) {
                 shown = Instant::now();
                 output::note(&status(progress, begin.elapsed()));
             }
@@ -127,7 +158,7 @@ fn report(args: &Args, query: &Query, outcome: &Outcome, time: Duration) -> Resu
             .map_err(Failure::Output)?;
         output::write_file(&folder.join(format!("{stem}.counterexample")), assignment)?;
     }
-    if args.json {
+    if args.run.json {
         let Progress { subproblems, open, lower, depth } = outcome.progress;
         let number = |x: f64| if x.is_finite() { Some(x) } else { None };
         return output::print(&serde_json::to_string(&serde_json::json!({
@@ -136,7 +167,7 @@ fn report(args: &Args, query: &Query, outcome: &Outcome, time: Duration) -> Resu
             "witness": outcome.witness.as_ref().map(|w| &w.x),
         }))?);
     }
-    if let (Some(reason), false) = (&outcome.reason, args.quiet) {
+    if let (Some(reason), false) = (&outcome.reason, args.run.quiet) {
         output::note(reason);
     }
     let verdict = verdict.as_str().ok_or_else(|| anyhow!("a verdict is a word"))?;

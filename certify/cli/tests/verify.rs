@@ -1,0 +1,106 @@
+//! `tightrope verify`: one property, and tables of instances.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tightrope::tightness::generate::{Init, dense_chain};
+
+use common::{records, refused, run, stdout};
+
+/// A network of two inputs and two outputs with a property that no input has, one that all have, one that is
+/// about variables it has not, and a table of them.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = dense_chain(&[2, 8, 2], true, Init::KaimingUniform, 3);
+    tightrope::onnx::save(&network, folder.path().join("net.onnx")).expect("room");
+    let property = |name: &str, violation: &str| {
+        let variables = ["X_0", "X_1", "Y_0", "Y_1"].map(|v| format!("(declare-const {v} Real)\n"));
+        let sides = "(assert (>= X_0 0.0))(assert (<= X_0 1.0))(assert (>= X_1 0.0))(assert (<= X_1 0.5))";
+        let text = format!("{}{sides}\n(assert {violation})\n", variables.concat());
+        fs::write(folder.path().join(name), text).expect("room");
+    };
+    property("never.vnnlib", "(>= Y_0 1000000.0)");
+    property("always.vnnlib", "(<= Y_0 1000000.0)");
+    property("wrong.vnnlib", "(<= Y_7 1.0)");
+    folder
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+#[test]
+fn the_first_line_is_the_verdict() {
+    let folder = folder();
+    let of = |name: &str| [path(folder.path(), "net.onnx"), path(folder.path(), name)];
+    let verify = |name: &str| stdout(&run(&["verify", "-q", &of(name)[0], &of(name)[1]]));
+    assert_eq!(verify("never.vnnlib"), "unsat\n");
+    let found = verify("always.vnnlib");
+    assert!(found.starts_with("sat\n((X_0 ") && found.contains("(Y_1 "), "{found}");
+    let [network, wrong] = of("wrong.vnnlib");
+    let text = refused(&["verify", &network, &wrong], 2);
+    assert!(text.contains("wrong.vnnlib") && text.contains("Y_7"), "{text}");
+    let out = path(folder.path(), "out.jsonl");
+    let text = refused(&["verify", &network, &of("never.vnnlib")[1], "--out", &out], 2);
+    assert!(text.contains("--instances"), "{text}");
+    assert!(refused(&["verify"], 2).contains("FILE"));
+}
+
+#[test]
+fn tables_are_runs() {
+    let folder = folder();
+    let [table, whole, out] = ["table.csv", "whole.jsonl", "out.jsonl"].map(|n| path(folder.path(), n));
+    let lines = ["never", "always", "wrong", "never"].map(|name| format!("net.onnx,{name}.vnnlib,20\n"));
+    fs::write(&table, lines.concat()).expect("room");
+    let svg = path(folder.path(), "solved.svg");
+    let text = run(&["verify", "--instances", &table, "--out", &whole, "--svg", &svg]);
+    let shown = stdout(&text);
+    assert!(shown.contains("| net.onnx |         4 |     2 |   1 |"), "{shown}");
+    assert!(
+        String::from_utf8_lossy(&text.stderr).contains("instance 2: "),
+        "the reason of what has no verdict"
+    );
+    assert!(fs::read_to_string(&svg).expect("a picture").contains("3 of 4 instances solved"));
+    let (header, found) = records(Path::new(&whole));
+    assert_eq!(header["run"]["command"], "verify");
+    let verdicts: Vec<&Value> = found.iter().map(|record| &record["verdict"]).collect();
+    assert_eq!(verdicts, [&Value::from("unsat"), &"sat".into(), &Value::Null, &"unsat".into()]);
+    assert!(found[1]["assignment"].as_str().expect("a witness").starts_with("((X_0 "));
+    assert!(found[2]["reason"].as_str().expect("a reason").contains("Y_7"));
+
+    // What was cut off goes on, and shards are put together.
+    let text = fs::read_to_string(&whole).expect("a run file");
+    let kept: String = text.split_inclusive('\n').take(3).collect();
+    fs::write(&out, kept + "{\"index\":2,").expect("room");
+    stdout(&run(&["verify", "--instances", &table, "--out", &out, "--resume"]));
+    assert_eq!(records(Path::new(&out)).1, found);
+    let parts = ["0/2", "1/2"].map(|shard| {
+        let part = path(folder.path(), &format!("part{}.jsonl", &shard[..1]));
+        stdout(&run(&["verify", "--instances", &table, "--shard", shard, "--out", &part]));
+        part
+    });
+    let merged = path(folder.path(), "merged.jsonl");
+    stdout(&run(&["merge", &parts[0], &parts[1], "--out", &merged]));
+    assert_eq!(records(Path::new(&merged)).1, found);
+
+    // Another property under the old name is another run.
+    fs::copy(folder.path().join("always.vnnlib"), folder.path().join("never.vnnlib")).expect("room");
+    let text = refused(&["verify", "--instances", &table, "--out", &whole, "--resume"], 2);
+    assert!(text.contains("files_sha256"), "{text}");
+}
+
+#[test]
+fn verdicts_are_held_against_known_ones() {
+    let folder = folder();
+    let table = path(folder.path(), "table.csv");
+    let lines =
+        "onnx,vnnlib,seconds,verdict\nnet.onnx,never.vnnlib,20,unsat\nnet.onnx,always.vnnlib,20,unsat\n";
+    fs::write(&table, lines).expect("room");
+    let text = refused(&["verify", "--instances", &table], 1);
+    assert!(text.contains("1 verdicts contradict"), "{text}");
+    let text = refused(&["verify", "--instances", &path(folder.path(), "none.csv")], 2);
+    assert!(text.contains("none.csv"), "{text}");
+}
