@@ -16,7 +16,7 @@ use crate::graph::{Graph, Node};
 use crate::ops::{Affine, Op, Sparse};
 
 /// Operator sets that are understood.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=24;
+pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=24;
 
 /// What a caller may decide about a model.
 #[derive(Clone, Debug, Default)]

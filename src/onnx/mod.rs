@@ -31,6 +31,6 @@ mod save;
 pub mod tensor;
 
 pub use external::ExternalError;
-pub use load::{LoadError, LoadOptions, Port, Ports, load, load_bytes, load_ports, load_with_files};
-pub use lower::NodeError;
+pub use load::{LoadError, LoadOptions, OPSETS, Port, Ports, load, load_bytes, load_ports, load_with_files};
+pub use lower::{NodeError, operators};
 pub use save::{SaveError, save, to_bytes};

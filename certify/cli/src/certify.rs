@@ -109,7 +109,7 @@ impl From<MethodName> for Method {
 }
 
 /// Seconds of branch and bound for an input, where nothing is said.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The name of a method as the command line has it.
 pub(crate) fn method_name(method: Method) -> String {

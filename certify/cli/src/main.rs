@@ -16,6 +16,7 @@ mod session;
 mod smooth;
 mod status;
 mod study;
+mod supports;
 mod tightness;
 mod verify;
 
@@ -30,10 +31,13 @@ use output::{Failure, Result};
 
 /// Certifies the robustness of neural networks.
 #[derive(Parser)]
-#[command(name = "tightrope", version, about)]
+#[command(name = "tightrope", version, about, arg_required_else_help = true)]
 struct Cli {
+    /// Print the name of this solver.
+    #[arg(long, exclusive = true)]
+    name: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -62,6 +66,8 @@ enum Command {
     Tightness(tightness::Args),
     /// Bound the l2 Lipschitz constant of networks, layer by layer.
     Lipschitz(lipschitz::Args),
+    /// Tell what properties and networks `verify` accepts, as the standard VNN-LIB 2.0 asks.
+    Supports(supports::Args),
     /// Print completions for a shell, to be loaded by it.
     Completions {
         /// The shell.
@@ -79,6 +85,20 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        None => output::print("Tightrope"),
+        Some(command) => run(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Certify(args) => certify::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Attack(args) => certify::run_attack(&args),
@@ -89,15 +109,9 @@ fn main() -> ExitCode {
         Command::Tightness(args) => tightness::run(&args),
         Command::Lipschitz(args) => lipschitz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Supports(args) => supports::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Man { folder } => manual(&folder),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.print();
-            ExitCode::from(failure.code())
-        }
     }
 }
 

@@ -104,3 +104,16 @@ fn verdicts_are_held_against_known_ones() {
     let text = refused(&["verify", "--instances", &path(folder.path(), "none.csv")], 2);
     assert!(text.contains("none.csv"), "{text}");
 }
+
+#[test]
+fn a_solver_tells_what_it_supports() {
+    assert_eq!(stdout(&run(&["--name"])), "Tightrope\n");
+    let of = |flag: &str| stdout(&run(&["supports", flag]));
+    assert_eq!(of("--onnx-opset-versions"), "7\n24\n");
+    assert_eq!(of("--vnnlib-versions"), "1.0\n2.0\n");
+    assert_eq!(of("--arithmetic-complexity-theories"), "BND\nOUTC\nLIN\nPOLY\n");
+    assert_eq!(of("--serialise-assignments"), "true\n");
+    assert!(of("--onnx-operators").lines().any(|name| name == "Conv"));
+    assert!(of("--onnx-element-types").starts_with("real\n"));
+    assert!(refused(&["supports", "--everything"], 2).contains("--everything"));
+}

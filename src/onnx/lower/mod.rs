@@ -24,6 +24,7 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 pub use error::NodeError;
+pub use table::operators;
 
 use super::attributes::Attributes;
 use super::proto::NodeProto;

@@ -160,5 +160,10 @@ pub(super) fn find(op: &str) -> Result<&'static Row, &'static str> {
     row.ok_or_else(|| refused().unwrap_or("unknown to this version"))
 }
 
+/// The names of all operators of the standard that are lowered, at least in some forms.
+pub fn operators() -> impl Iterator<Item = &'static str> {
+    SUPPORTED.iter().flat_map(|row| row.names).copied()
+}
+
 #[cfg(test)]
 mod tests;
