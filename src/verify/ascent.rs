@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::problem::{Problem, is_defined, relax};
+use super::problem::{Base, Problem, is_defined, under_cuts};
 use super::subproblem::{Choices, Points, Subproblem};
-use crate::bounds::linear::{Candidate, Effort, Relaxed, Row, Slopes};
+use crate::bounds::linear::{Candidate, Relaxed, Row, Slopes};
 use crate::kernels::{LANES, Lane};
 
 /// Steps of ascent where only inputs are left to cut.
@@ -15,11 +15,16 @@ const TRIALS: usize = LANES / 2;
 
 /// Bounds at most [`LANES`] subproblems with one open disjunct each, from what they have of their parents, and
 /// says where to cut. Gives for each the input at which its bound is least.
-pub(super) fn bound(problems: &[Problem], subproblems: &mut [Subproblem], iterations: usize) -> Points {
+pub(super) fn bound<'a>(
+    problems: &[Problem<'a>],
+    bases: &[Option<Base<'a>>],
+    subproblems: &mut [Subproblem],
+    iterations: usize,
+) -> Points {
     let verifier = problems[0].verifier;
     let output = verifier.graph.output;
     let all: Vec<&Subproblem> = subproblems.iter().collect();
-    let relaxed: Relaxed<LANES> = relax(problems, &all, Effort { choices: true, ..Effort::default() });
+    let relaxed = under_cuts(problems, bases, &all);
     let rows = rows(problems, &all);
     let mut slopes = inherited(&relaxed, &rows, &all);
     let ascend = |slopes: &mut Slopes, iterations| {
@@ -71,13 +76,17 @@ pub(super) fn bound(problems: &[Problem], subproblems: &mut [Subproblem], iterat
 
 /// The two sides of the best cut of a subproblem, after a look at its candidates: the one whose smaller bound
 /// is greatest, then the sum (filtered smart branching, De Palma et al. 2021).
-pub(super) fn cut(problems: &[Problem], subproblem: &Subproblem) -> Option<[Subproblem; 2]> {
+pub(super) fn cut<'a>(
+    problems: &[Problem<'a>],
+    bases: &[Option<Base<'a>>],
+    subproblem: &Subproblem,
+) -> Option<[Subproblem; 2]> {
     let tried = &subproblem.candidates[..subproblem.candidates.len().min(TRIALS)];
     let mut children: Vec<[Subproblem; 2]> = tried.iter().map(|c| subproblem.children(c)).collect();
     if children.len() > 1 {
         let verifier = problems[0].verifier;
         let all: Vec<&Subproblem> = children.iter().flatten().collect();
-        let relaxed: Relaxed<LANES> = relax(problems, &all, Effort { choices: true, ..Effort::default() });
+        let relaxed = under_cuts(problems, bases, &all);
         let rows = rows(problems, &all);
         let mut slopes = inherited(&relaxed, &rows, &all);
         let bounds = verifier.plan.with_workspace(|memory| {

@@ -1,5 +1,6 @@
 //! What is to be refuted: regions with their disjuncts as functions.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::subproblem::Subproblem;
@@ -7,6 +8,7 @@ use crate::bounds::Intervals;
 use crate::bounds::linear::{Cut, Effort, Function, Plan, Relaxed, Row};
 use crate::exec;
 use crate::graph::Graph;
+use crate::kernels::LANES;
 use crate::query::{Atom, Region};
 
 /// Boxes in which at most as many entries are free are cut at the input.
@@ -95,6 +97,36 @@ pub(super) fn relax<'a, const B: usize>(
         }
     };
     Relaxed::new(verifier.graph, &verifier.plan, input, None, subproblems.len(), effort, narrow)
+}
+
+/// A region before anything is cut in it, with the intervals that are known there.
+pub(super) struct Base<'a> {
+    input: Arc<Intervals>,
+    relaxed: Relaxed<'a, 1>,
+}
+
+impl<'a> Base<'a> {
+    /// What the parts of `root` share.
+    pub(super) fn new(problems: &[Problem<'a>], root: &Subproblem) -> Self {
+        let effort = Effort { choices: true, ..Effort::default() };
+        Self { input: root.input.clone(), relaxed: relax(problems, &[root], effort) }
+    }
+}
+
+/// The network under the cuts of at most [`LANES`] subproblems, from the base of their region if they have the
+/// same one and share its box, else bounded anew.
+pub(super) fn under_cuts<'a>(
+    problems: &[Problem<'a>],
+    bases: &[Option<Base<'a>>],
+    subproblems: &[&Subproblem],
+) -> Relaxed<'a, LANES> {
+    let region = subproblems[0].region;
+    let base = bases[region as usize]
+        .as_ref()
+        .filter(|base| subproblems.iter().all(|s| s.region == region && Arc::ptr_eq(&s.input, &base.input)));
+    let cuts: Vec<&[Cut]> = subproblems.iter().map(|s| &s.cuts[..]).collect();
+    base.and_then(|base| Relaxed::of_cuts(&base.relaxed, &cuts))
+        .unwrap_or_else(|| relax(problems, subproblems, Effort { choices: true, ..Effort::default() }))
 }
 
 /// Whether the network has a value everywhere in box `b`, as far as intervals show.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::problem::Problem;
+use super::problem::{Base, Problem};
 use super::subproblem::{Points, Subproblem};
 use super::witness::{Shown, judge};
 use super::{Limits, Outcome, Progress, Verdict, Verifier, Witness, ascent, boxes};
@@ -59,6 +59,7 @@ impl Verifier<'_> {
         let problems: Vec<Problem> = regions.iter().map(|region| Problem::new(self, region, until)).collect();
         let search = Search {
             problems: &problems,
+            bases: regions.iter().map(|_| None).collect(),
             confirm,
             until,
             limits,
@@ -80,6 +81,8 @@ impl Verifier<'_> {
 
 struct Search<'a> {
     problems: &'a [Problem<'a>],
+    /// What subproblems of a region share, by its number, where intermediate values are cut.
+    bases: Vec<Option<Base<'a>>>,
     confirm: &'a (dyn Fn(&[f32], &[f32]) -> bool + Sync),
     until: Option<Instant>,
     limits: &'a Limits,
@@ -178,6 +181,7 @@ impl Search<'_> {
         }
         let cost: f64 = regions.values().map(|root| root.optimising_cost(self.problems)).sum();
         if cost > AFFORDABLE {
+            self.lay(regions.values());
             return self.bound(regions.into_values().flat_map(each).collect(), ascent);
         }
         for (_, root) in regions {
@@ -187,7 +191,15 @@ impl Search<'_> {
             }
         }
         let roots = self.take_roots();
+        self.lay(roots.iter());
         self.bound(roots.into_iter().flat_map(each).collect(), ascent)
+    }
+
+    /// Keeps what the parts of these roots share.
+    fn lay<'r>(&mut self, roots: impl Iterator<Item = &'r Subproblem>) {
+        for root in roots {
+            self.bases[root.region as usize] = Some(Base::new(self.problems, root));
+        }
     }
 
     /// The open subproblems that cut intermediate values.
@@ -282,7 +294,7 @@ impl Search<'_> {
             Some(if by_input(subproblem) {
                 subproblem.children(&subproblem.candidates[0]).into()
             } else {
-                ascent::cut(problems, subproblem).map_or(Vec::new(), Vec::from)
+                ascent::cut(problems, &self.bases, subproblem).map_or(Vec::new(), Vec::from)
             })
         };
         let children: Option<Vec<Vec<Subproblem>>> = batch.par_iter().map(cut).collect();
@@ -302,6 +314,7 @@ impl Search<'_> {
                 others.push(child);
             }
         }
+        others.sort_by_key(|child| child.region);
         self.bound(boxes, |search, panel| search.boxes::<LANES>(panel, BOXES))
             .or_else(|| self.bound(others, |search, panel| search.ascent(panel, STEPS[1])))
     }
@@ -312,7 +325,7 @@ impl Search<'_> {
     }
 
     fn ascent(&self, mut panel: Vec<Subproblem>, steps: usize) -> Bounded {
-        let points = ascent::bound(self.problems, &mut panel, steps);
+        let points = ascent::bound(self.problems, &self.bases, &mut panel, steps);
         (panel, points)
     }
 
@@ -322,7 +335,10 @@ impl Search<'_> {
         subproblems: Vec<Subproblem>,
         bound: impl Fn(&Self, Vec<Subproblem>) -> Bounded + Sync,
     ) -> Option<Witness> {
-        let panels: Vec<&[Subproblem]> = subproblems.chunks(LANES).collect();
+        // Of one region each where intermediate values are cut, as those share most.
+        let by_input = |s: &Subproblem| self.problems[s.region as usize].by_input;
+        let regions = subproblems.chunk_by(|a, b| a.region == b.region || by_input(a) && by_input(b));
+        let panels: Vec<&[Subproblem]> = regions.flat_map(|own| own.chunks(LANES)).collect();
         let results: Vec<(bool, Bounded, Option<Shown>)> = panels
             .into_par_iter()
             .map(|panel| {

@@ -224,6 +224,61 @@ impl<'a, const B: usize> Relaxed<'a, B> {
         relaxed
     }
 
+    /// The same over `B` parts of the one box of `base`, in each of which cuts hold: what reads a cut entry is
+    /// bounded over what they leave of its interval, all else as in the base. `None` where that is not enough:
+    /// for cuts of the input and of values that products read, and where the base may be undefined.
+    pub(crate) fn of_cuts(base: &Relaxed<'a, 1>, cuts: &[&[Cut]]) -> Option<Self> {
+        let Relaxed { graph, plan, .. } = *base;
+        let entrywise = |cut: &Cut| {
+            let mut readers = plan.readers[cut.value].iter();
+            cut.value > 0 && readers.all(|&reader| matches!(graph.nodes[reader].op, Op::Elementwise(_)))
+        };
+        let defined = |x: &Intervals| !x.lower.iter().any(|l| l.is_nan());
+        if base.ball.is_some()
+            || !base.values.iter().all(defined)
+            || !cuts.iter().copied().flatten().all(entrywise)
+        {
+            return None;
+        }
+        let beside = |ends: &[f64]| ends.iter().flat_map(|&x| [x; B]).collect();
+        // Values that nothing bends are not looked at.
+        let values = base.values.iter().enumerate().map(|(v, Intervals { lower, upper })| {
+            if v == 0 || plan.is_cut(v) {
+                Intervals { lower: beside(lower), upper: beside(upper) }
+            } else {
+                Intervals::default()
+            }
+        });
+        let wide = |all: &Vec<[f64; 1]>| all.iter().map(|&[x]| [x; B]).collect();
+        let mut relaxed = Self {
+            graph,
+            plan,
+            values: values.collect(),
+            steps: base.steps.iter().map(Step::beside).collect(),
+            sizes: base.sizes.iter().map(wide).collect(),
+            sides: base.sides.iter().map(|&[[centre], [radius]]| [[centre; B], [radius; B]]).collect(),
+            ball: None,
+            iterations: base.iterations,
+            until: base.until,
+            influence: None,
+            empty: std::array::from_fn(|b| b >= cuts.len() || base.empty[0]),
+        };
+        for (b, cut) in cuts.iter().enumerate().flat_map(|(b, cuts)| cuts.iter().map(move |cut| (b, cut))) {
+            let (v, i) = (cut.value, cut.entry * B + b);
+            let infinite = f64::INFINITY;
+            relaxed.narrow(v, i, if cut.sign > 0.0 { [cut.point, infinite] } else { [-infinite, cut.point] });
+            let ends = [relaxed.values[v].lower[i], relaxed.values[v].upper[i]];
+            let before = v.checked_sub(1).filter(|&before| plan.folded[before]);
+            for &reader in &plan.readers[v] {
+                let Op::Elementwise(function) = &graph.nodes[reader].op else { continue };
+                let place = plan.orders()[reader + 1].place(cut.entry);
+                let before = before.map(|before| &base.steps[before]);
+                relaxed.steps[reader].narrow(&**function, (cut.entry, place, b), ends, before);
+            }
+        }
+        Some(relaxed)
+    }
+
     /// Whether only what is needed is done.
     fn is_late(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)

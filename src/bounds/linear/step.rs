@@ -3,7 +3,7 @@
 
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
-use crate::ops::{Hint, Line, Lines, Op, Order, Product};
+use crate::ops::{Function, Hint, Line, Lines, Op, Order, Product};
 use crate::rounding::{gamma, underflow};
 
 /// A linear function of a node's result has coefficients `a`. Going backward
@@ -57,6 +57,40 @@ impl<const B: usize> Sides<B> {
     }
 }
 
+/// What an elementwise function is replaced by at one entry over one interval.
+struct Entry {
+    lines: Lines,
+    /// Those at both ends of what the function allows.
+    ends: [Lines; 2],
+    charge: f64,
+}
+
+impl Entry {
+    /// For a function of `len` entries, on an interval with values of at most this size.
+    fn new(
+        function: &dyn Function,
+        i: usize,
+        [lower, upper]: [f64; 2],
+        size: f64,
+        len: usize,
+        choices: bool,
+    ) -> Self {
+        let of = |hint| function.lines(i, lower, upper, hint);
+        let lines = of(Hint::default());
+        let end = |t| if choices { of(Hint { lower: Some(t), upper: Some(t) }) } else { lines };
+        let ends = [end(0.0), end(1.0)];
+        let worst = |side: fn(&Lines) -> &Line| {
+            let used = [&lines, &ends[0], &ends[1]].map(side);
+            let slopes: f64 = used.iter().map(|line| line.slope.abs()).sum();
+            let offsets: f64 = used.iter().map(|line| line.offset.abs()).sum();
+            let slopes = if slopes == 0.0 { 0.0 } else { slopes * size };
+            gamma(0) * slopes + gamma(len) * offsets
+        };
+        let charge = worst(|lines| &lines.lower).max(worst(|lines| &lines.upper));
+        Self { lines, ends, charge }
+    }
+}
+
 /// A plane over the inputs of a node: `(input, place of the entry, coefficient)`
 /// and a constant.
 #[derive(Clone, Default)]
@@ -107,27 +141,15 @@ impl<const B: usize> Step<B> {
                 let x = &values[node.inputs[0]];
                 let (lower, upper, sizes) =
                     (x.lower.as_chunks::<B>().0, x.upper.as_chunks::<B>().0, sizes[0].as_chunks::<B>().0);
-                let at = |i: usize, hint| {
-                    Sides::new(std::array::from_fn(|b| function.lines(i, lower[i][b], upper[i][b], hint)))
+                let entry = |i: usize, b: usize| {
+                    Entry::new(&**function, i, [lower[i][b], upper[i][b]], sizes[i][b], len, choices)
                 };
-                let ends = [0.0, 1.0].map(|t| Hint { lower: Some(t), upper: Some(t) });
-                let lines: Vec<Sides<B>> = entries.clone().map(|i| at(i, Hint::default())).collect();
-                let choices: Option<Vec<[Sides<B>; 2]>> =
-                    choices.then(|| entries.clone().map(|i| ends.map(|hint| at(i, hint))).collect());
-                let charge = entries.clone().enumerate().map(|(place, i)| {
-                    let default = &lines[place];
-                    let all = choices.as_ref().map_or([default; 2], |c| c[place].each_ref());
-                    std::array::from_fn(|b| {
-                        let worst = |side: usize| {
-                            let used = [default, all[0], all[1]].map(|sides| sides.line(side, b));
-                            let slopes: f64 = used.iter().map(|line| line.slope.abs()).sum();
-                            let offsets: f64 = used.iter().map(|line| line.offset.abs()).sum();
-                            let slopes = if slopes == 0.0 { 0.0 } else { slopes * sizes[i][b] };
-                            gamma(0) * slopes + gamma(len) * offsets
-                        };
-                        worst(0).max(worst(1))
-                    })
-                });
+                let all: Vec<[Entry; B]> =
+                    entries.clone().map(|i| std::array::from_fn(|b| entry(i, b))).collect();
+                let lines = all.iter().map(|of| Sides::new(of.each_ref().map(|e| e.lines))).collect();
+                let ends = |of: &[Entry; B]| [0, 1].map(|end| Sides::new(of.each_ref().map(|e| e.ends[end])));
+                let choices: Option<Vec<[Sides<B>; 2]>> = choices.then(|| all.iter().map(ends).collect());
+                let charge = all.iter().map(|of| of.each_ref().map(|e| e.charge));
                 let charge = charge.collect();
                 let floor = total.map(|total| rounding::underflow(len) * (1.0 + total));
                 let mut step =
@@ -172,22 +194,9 @@ impl<const B: usize> Step<B> {
         let terms = gamma(lines.len());
         for (i, charges) in self.charge.iter_mut().enumerate() {
             let bias = offset.get(i).copied().unwrap_or(0.0);
-            let (mut steepest, mut largest) = ([0.0_f64; B], [0.0_f64; B]);
             let chosen = choices.as_mut().map(|c| &mut c[i]).into_iter().flatten();
-            for sides in std::iter::once(&mut lines[i]).chain(chosen) {
-                for (slopes, offsets) in sides.slope.iter().zip(&mut sides.offset) {
-                    for b in 0..B {
-                        steepest[b] = steepest[b].max(slopes[b].abs());
-                        largest[b] += (slopes[b] * bias).abs();
-                        offsets[b] += slopes[b] * bias;
-                    }
-                }
-            }
-            for (b, charge) in charges.iter_mut().enumerate() {
-                let passed = if steepest[b] == 0.0 { 0.0 } else { steepest[b] * before.charge[i][b] };
-                // Of `s b`, its sum with `o`, and the sums that it enters.
-                *charge = (*charge * (1.0 + terms) + 2.0 * terms * largest[b] + passed) * (1.0 + gamma(0));
-            }
+            let all = std::iter::once(&mut lines[i]).chain(chosen);
+            fold_entry(all, charges, bias, &before.charge[i], terms);
         }
         self.settle();
     }
@@ -198,6 +207,84 @@ impl<const B: usize> Step<B> {
         let all = lines.iter().chain(choices.iter().flatten().flatten());
         let offsets = all.flat_map(|sides| sides.offset.as_flattened());
         self.finite = offsets.chain(self.charge.as_flattened()).all(|x| x.is_finite());
+    }
+}
+
+/// The lines of one entry, all that may be chosen, with the bias of the map before it.
+fn fold_entry<'s, const B: usize>(
+    all: impl Iterator<Item = &'s mut Sides<B>>,
+    charges: &mut [f64; B],
+    bias: f64,
+    before: &[f64; B],
+    terms: f64,
+) {
+    let (mut steepest, mut largest) = ([0.0_f64; B], [0.0_f64; B]);
+    for sides in all {
+        for (slopes, offsets) in sides.slope.iter().zip(&mut sides.offset) {
+            for b in 0..B {
+                steepest[b] = steepest[b].max(slopes[b].abs());
+                largest[b] += (slopes[b] * bias).abs();
+                offsets[b] += slopes[b] * bias;
+            }
+        }
+    }
+    for (b, charge) in charges.iter_mut().enumerate() {
+        let passed = if steepest[b] == 0.0 { 0.0 } else { steepest[b] * before[b] };
+        // Of `s b`, its sum with `o`, and the sums that it enters.
+        *charge = (*charge * (1.0 + terms) + 2.0 * terms * largest[b] + passed) * (1.0 + gamma(0));
+    }
+}
+
+impl Step<1> {
+    /// The same over `B` parts of the box.
+    pub(super) fn beside<const B: usize>(&self) -> Step<B> {
+        let of = |sides: &Sides<1>| Sides {
+            slope: sides.slope.map(|[slope]| [slope; B]),
+            offset: sides.offset.map(|[offset]| [offset; B]),
+        };
+        let kind = match &self.kind {
+            Kind::Affine { offset } => Kind::Affine { offset: offset.clone() },
+            Kind::Elementwise { lines, choices } => Kind::Elementwise {
+                lines: lines.iter().map(of).collect(),
+                choices: choices.as_ref().map(|all| all.iter().map(|ends| ends.each_ref().map(of)).collect()),
+            },
+            Kind::Product { planes } => Kind::Product { planes: vec![planes[0].clone(); B] },
+        };
+        let charge = self.charge.iter().map(|&[charge]| [charge; B]).collect();
+        Step { kind, charge, finite: self.finite, floor: [self.floor[0]; B] }
+    }
+}
+
+impl<const B: usize> Step<B> {
+    /// Narrows the interval of entry `i` in box `b` of a function that stands at `place`; `before` is the step
+    /// of the affine map that is folded into the lines.
+    pub(super) fn narrow(
+        &mut self,
+        function: &dyn Function,
+        (i, place, b): (usize, usize, usize),
+        ends: [f64; 2],
+        before: Option<&Step<1>>,
+    ) {
+        let len = self.charge.len();
+        let Kind::Elementwise { lines, choices } = &mut self.kind else { return };
+        let entry = Entry::new(function, i, ends, ends[0].abs().max(ends[1].abs()), len, choices.is_some());
+        let one = |lines: Lines| Sides::<1>::new([lines]);
+        let mut all = [one(entry.lines), one(entry.ends[0]), one(entry.ends[1])];
+        let mut charge = [entry.charge];
+        if let Some(Step { kind: Kind::Affine { offset }, charge: before, .. }) = before {
+            let bias = offset.get(place).copied().unwrap_or(0.0);
+            fold_entry(all.iter_mut(), &mut charge, bias, &before[place], gamma(len));
+        }
+        let chosen = choices.as_mut().map(|c| &mut c[place]).into_iter().flatten();
+        for (sides, from) in std::iter::once(&mut lines[place]).chain(chosen).zip(&all) {
+            for side in [0, 1] {
+                sides.slope[side][b] = from.slope[side][0];
+                sides.offset[side][b] = from.offset[side][0];
+            }
+        }
+        self.charge[place][b] = charge[0];
+        let offsets = all.iter().flat_map(|sides| sides.offset.as_flattened());
+        self.finite &= charge[0].is_finite() && offsets.into_iter().all(|x| x.is_finite());
     }
 }
 
