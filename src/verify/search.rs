@@ -30,7 +30,7 @@ const LATER: u64 = 8;
 const BETWEEN: u64 = 4;
 
 /// Steps of ascent before anything is cut, and after.
-const STEPS: [usize; 2] = [20, 10];
+const STEPS: [usize; 2] = [20, 5];
 
 /// How boxes are bounded.
 const BOXES: Effort = Effort { tighten: true, choices: true, iterations: 0, influence: true, until: None };

@@ -50,6 +50,24 @@ fn the_first_line_is_the_verdict() {
 }
 
 #[test]
+fn inputs_fixed_to_decimals_have_witnesses() {
+    // No f32 lies in the box; the verdict is about real arithmetic at the decimal, the witness the nearest f32.
+    let folder = folder();
+    let variables = ["X_0", "X_1", "Y_0", "Y_1"].map(|v| format!("(declare-const {v} Real)\n")).concat();
+    let fixed = "(assert (<= X_0 0.1))(assert (>= X_0 0.1))(assert (<= X_1 0.3))(assert (>= X_1 0.2))";
+    for (violation, verdict) in [("(<= Y_0 1000000.0)", "sat"), ("(>= Y_0 1000000.0)", "unsat")] {
+        let file = path(folder.path(), "fixed.vnnlib");
+        fs::write(&file, format!("{variables}{fixed}(assert {violation})")).expect("room");
+        let found = stdout(&run(&["verify", "-q", &path(folder.path(), "net.onnx"), &file]));
+        assert!(found.starts_with(&format!("{verdict}\n")), "{found}");
+        if verdict == "sat" {
+            let x = found.split("(X_0 ").nth(1).and_then(|rest| rest.split(')').next()).expect("a value");
+            assert_eq!(x.parse::<f32>(), Ok(0.1));
+        }
+    }
+}
+
+#[test]
 fn tables_are_runs() {
     let folder = folder();
     let [table, whole, out] = ["table.csv", "whole.jsonl", "out.jsonl"].map(|n| path(folder.path(), n));
