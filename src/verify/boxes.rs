@@ -29,6 +29,8 @@ struct AtomBound {
     coefficients: Vec<f64>,
     /// What the bound loses on account of the width of each input entry.
     losses: Vec<f64>,
+    /// Whether it holds everywhere in the box, so that nothing is to be gained from it.
+    holds: bool,
 }
 
 /// Bounds at most `B` subproblems of several problems by CROWN, refutes disjuncts, clips boxes, and says where
@@ -140,15 +142,15 @@ fn row_bounds<const B: usize>(
             let lower = relaxed.bound(output, &rows, &mut slopes, memory);
             let input = slopes.input.take();
             for (lane, (disjunct, row, _)) in chunk.iter().enumerate() {
-                bounds.push(AtomBound {
-                    of: row.of,
-                    disjunct: *disjunct,
-                    lower: lower.0[lane],
-                    coefficients: input
-                        .as_ref()
-                        .map_or(vec![0.0; n], |a| (0..n).map(|i| a.get(i).0[lane]).collect()),
-                    losses: relaxed.input_losses(&slopes, lane, row.of),
-                });
+                let (of, lower) = (row.of, lower.0[lane]);
+                let coefficients: Vec<f64> =
+                    input.as_ref().map_or(vec![0.0; n], |a| (0..n).map(|i| a.get(i).0[lane]).collect());
+                let losses = relaxed.input_losses(&slopes, lane, of);
+                let width = |i: usize| relaxed.interval(0, i, of)[1] - relaxed.interval(0, i, of)[0];
+                let reach: f64 = coefficients.iter().enumerate().map(|(i, a)| a.abs() * width(i)).sum();
+                // The linear function is the atom itself where it reads nothing but inputs.
+                let holds = row.functions.iter().all(|f| f.value.is_empty()) && lower + reach <= 0.0;
+                bounds.push(AtomBound { of, disjunct: *disjunct, lower, coefficients, losses, holds });
             }
             if let Some(panel) = input {
                 memory.give_back(panel);
@@ -168,9 +170,11 @@ fn refute(problem: &Problem, subproblem: &mut Subproblem, bounds: &[&AtomBound],
     open.retain(|&d| {
         let own = bounds.iter().filter(|bound| bound.disjunct == d);
         // A disjunct without atoms is never refuted.
-        let best = own
-            .clone()
-            .max_by(|a, b| a.lower.max(f64::NEG_INFINITY).total_cmp(&b.lower.max(f64::NEG_INFINITY)));
+        let order = |bound: &AtomBound| (!bound.holds, bound.lower.max(f64::NEG_INFINITY));
+        let best = own.clone().max_by(|a, b| {
+            let ((a, low), (b, other)) = (order(a), order(b));
+            a.cmp(&b).then(low.total_cmp(&other))
+        });
         if best.is_some_and(|best| best.lower > 0.0) {
             return false;
         }

@@ -135,3 +135,11 @@ fn a_solver_tells_what_it_supports() {
     assert!(of("--onnx-element-types").starts_with("real\n"));
     assert!(refused(&["supports", "--everything"], 2).contains("--everything"));
 }
+
+#[test]
+fn the_shipped_properties_have_the_verdicts_of_their_table() {
+    let text = stdout(&run(&["verify", "--instances", "properties/pendulum.csv", "-q", "--json"]));
+    let summary: Value = serde_json::from_str(&text).expect("JSON");
+    let count = |name: &str| summary["all"][name].as_u64();
+    assert_eq!((count("unsat"), count("sat"), count("contradictions")), (Some(2), Some(1), Some(0)));
+}
