@@ -30,10 +30,11 @@ fn generate(root: &Path) -> Result<String, Box<dyn Error>> {
     config.enumeration.prefix_with_name = false;
     config.line_length = 110;
     // Numbers that stand in structures; nothing else mentions these enumerations.
-    let named = ["tightrope_norm", "tightrope_method", "tightrope_verdict", "tightrope_noise"];
+    let named =
+        ["tightrope_norm", "tightrope_method", "tightrope_verdict", "tightrope_answer", "tightrope_noise"];
     config.export.include = named.map(str::to_owned).to_vec();
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["status", "network", "certify", "smooth", "statistics"] {
+    for file in ["status", "network", "certify", "verify", "smooth", "statistics"] {
         builder = builder.with_src(root.join(format!("certify/capi/src/{file}.rs")));
     }
     let mut header = Vec::new();

@@ -61,6 +61,18 @@ typedef enum tightrope_verdict {
   TIGHTROPE_FALSIFIED = 2,
 } tightrope_verdict;
 
+// The answer to a question of a box.
+typedef enum tightrope_answer {
+  // No point of the box is a violation, in real arithmetic.
+  TIGHTROPE_UNSAT = 0,
+  // A point is: the witness, as the float32 network computes.
+  TIGHTROPE_SAT = 1,
+  // Neither is proved.
+  TIGHTROPE_OPEN = 2,
+  // Neither is proved, and time is over or the caller wanted no more.
+  TIGHTROPE_TIMED_OUT = 3,
+} tightrope_answer;
+
 // Distribution of the noise.
 typedef enum tightrope_noise {
   // Gaussian, drawn behind a dense first layer of a network to at most half as many entries, where it
@@ -134,6 +146,23 @@ typedef struct tightrope_tightness_figures {
   // `logit_label` minus the greatest other logit.
   double logit_margin;
 } tightrope_tightness_figures;
+
+// Told how many subproblems are bounded now and then; anything but 0 ends the search.
+typedef int (*tightrope_progress)(void *user, uint64_t subproblems);
+
+// How a search ended.
+typedef struct tightrope_outcome {
+  // A `tightrope_answer`.
+  uint32_t answer;
+  // Parts of the box that were bounded.
+  uint64_t subproblems;
+  // The least bound before anything was cut.
+  double root;
+  // The least bound at the end, where the search is open.
+  double lower;
+  // Seconds that it took.
+  double seconds;
+} tightrope_outcome;
 
 // How to smooth. Start from `tightrope_smoothing_defaults()` and change what is wanted.
 typedef struct tightrope_smoothing {
@@ -281,6 +310,28 @@ enum tightrope_status tightrope_tightness(const struct tightrope_network *networ
                                           size_t n,
                                           const struct tightrope_region *region,
                                           struct tightrope_tightness_figures *figures);
+
+// Decides whether some point between `lower` and `upper` (an entry each for every entry of the input) has
+// an output that must not be: one with `c . y <= b` for all rows of one of the disjuncts. `rows` holds the
+// rows `c` one after the other, a coefficient for each class, `bounds` their `b`, `counts` how many rows each
+// of the `disjuncts` disjuncts has. The search gives up after `timeout_seconds`, or never if that is 0. The
+// point goes to `witness`, which may be null, if the answer is `TIGHTROPE_SAT`.
+//
+// # Safety
+// Pointers are null, or valid for as many values as said; `progress` may be called with `user`.
+enum tightrope_status tightrope_verify(const struct tightrope_network *network,
+                                       const double *lower,
+                                       const double *upper,
+                                       const double *rows,
+                                       const double *bounds,
+                                       const size_t *counts,
+                                       size_t disjuncts,
+                                       double timeout_seconds,
+                                       tightrope_progress progress,
+                                       void *user,
+                                       struct tightrope_outcome *outcome,
+                                       float *witness,
+                                       size_t witness_len);
 
 // sigma .25, alpha .001, 100,000 samples after 100, Gaussian noise, the most promising map.
 struct tightrope_smoothing tightrope_smoothing_defaults(void);

@@ -13,3 +13,4 @@ mod network;
 mod smooth;
 mod statistics;
 mod status;
+mod verify;

@@ -193,6 +193,50 @@ static void smoothing(const char *folder, const float *x)
     tightrope_network_free(network);
 }
 
+static int stop(void *user, uint64_t subproblems)
+{
+    *(uint64_t *)user = subproblems;
+    return 1;
+}
+
+static void verdicts(const char *folder)
+{
+    tightrope_network *network = NULL;
+    load(folder, "pendulum.onnx", &network);
+    /* The torque is never above -0.5 there, but somewhere above -1. */
+    double lower[] = {0.3, 0.0}, upper[] = {1.0, 2.0}, rows[] = {-1, -1}, bounds[] = {0.5, 1.0};
+    size_t counts[] = {1, 1};
+    float witness[2] = {-9, -9}, torque;
+    tightrope_outcome found;
+    CHECK(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, 60, NULL, NULL, &found, witness, 2) ==
+          TIGHTROPE_OK);
+    CHECK(found.answer == TIGHTROPE_UNSAT && found.subproblems >= 1 && witness[0] == -9);
+    CHECK(tightrope_verify(network, lower, upper, rows, bounds, counts, 2, 60, NULL, NULL, &found, witness, 2) ==
+          TIGHTROPE_OK);
+    CHECK(found.answer == TIGHTROPE_SAT && witness[0] >= 0.3F && witness[0] <= 1 && witness[1] >= 0);
+    CHECK(tightrope_evaluate(network, witness, 1, &torque, 1) == TIGHTROPE_OK && torque >= -1);
+    /* Too near to what is true for bounds alone; the caller ends the search. */
+    double wide_lower[] = {-1, -2}, wide_upper[] = {0, 0.1}, cap = -1.995, one = 1;
+    uint64_t told = 0;
+    CHECK(tightrope_verify(network, wide_lower, wide_upper, &one, &cap, counts, 1, 0, stop, &told, &found, NULL, 0) ==
+          TIGHTROPE_OK);
+    CHECK(found.answer == TIGHTROPE_TIMED_OUT && told >= 1);
+    REFUSED(tightrope_verify(network, upper, lower, rows, bounds, counts, 1, 1, NULL, NULL, &found, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "entry 0");
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 0, 1, NULL, NULL, &found, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "disjuncts");
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, NAN, NULL, NULL, &found, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "timeout_seconds");
+    REFUSED(tightrope_verify(network, lower, NULL, rows, bounds, counts, 1, 1, NULL, NULL, &found, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "upper");
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, 1, NULL, NULL, &found, witness, 3),
+            TIGHTROPE_INPUT_ERROR, "witness");
+    counts[0] = SIZE_MAX;
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 2, 1, NULL, NULL, &found, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "counts");
+    tightrope_network_free(network);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -204,6 +248,7 @@ int main(int argc, char **argv)
     inputs(x);
     bounds_and_certificates(argv[1], x);
     smoothing(argv[1], x);
+    verdicts(argv[1]);
 
     tightrope_network *none = NULL;
     REFUSED(tightrope_network_load("missing.onnx", &none), TIGHTROPE_MODEL_ERROR, "missing.onnx");

@@ -36,6 +36,7 @@ pub(crate) fn into_dict<'py>(
     dict.set_item("bounded_by", used.collect::<Vec<_>>())?;
     dict.set_item("margin_lower", margins.into_pyarray(py))?;
     dict.set_item("attack_margin", of(|r| r.attack_margin.unwrap_or(f64::NAN)))?;
+    dict.set_item("reason", records.iter().map(|r| r.reason.clone()).collect::<Vec<_>>())?;
     dict.set_item("seconds", of(|r| r.seconds))?;
     Ok(dict)
 }

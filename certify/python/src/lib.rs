@@ -8,6 +8,7 @@ mod run;
 mod smooth;
 mod statistics;
 mod tightness;
+mod verify;
 
 use pyo3::prelude::*;
 
@@ -17,6 +18,8 @@ fn _tightrope(module: &Bound<PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<network::Network>()?;
     module.add_function(wrap_pyfunction!(smooth::smooth, module)?)?;
+    module.add_function(wrap_pyfunction!(verify::verify, module)?)?;
+    module.add_function(wrap_pyfunction!(verify::verify_box, module)?)?;
     module.add_function(wrap_pyfunction!(statistics::bound_counts, module)?)?;
     module.add_function(wrap_pyfunction!(statistics::bound_scores, module)?)?;
     module.add_function(wrap_pyfunction!(statistics::radius, module)?)?;

@@ -4,7 +4,8 @@
 >>> net = tightrope.load("mnist-cnn-ibp0.1.onnx")  # doctest: +SKIP
 >>> net.certify(x, y, eps=0.1, clip=(0, 1))  # doctest: +SKIP
 
-With proof, interval and linear bounds (:meth:`Network.certify`, :meth:`Network.bounds`) and why they
+With proof, interval and linear bounds and branch and bound (:meth:`Network.certify`,
+:meth:`Network.bounds`, :func:`verify`) and why they
 do or do not reach (:meth:`Network.tightness`); with a stated risk, randomized smoothing of a network
 (:meth:`Network.smooth`) or of any classifier (:func:`smooth`). The statistics alone are in
 :mod:`tightrope.confidence` and :func:`radius`.
@@ -22,6 +23,7 @@ from ._network import Network, Node, load
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, concat
 from ._smooth import smooth
 from ._tightrope import __version__
+from ._verify import Verdict, verify
 from .errors import ClassifierError, InputError, Interrupted, ModelError, TightropeError
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Smoothing",
     "TightnessReport",
     "TightropeError",
+    "Verdict",
     "__version__",
     "concat",
     "confidence",
@@ -44,6 +47,7 @@ __all__ = [
     "load",
     "radius",
     "smooth",
+    "verify",
 ]
 
 

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import _tightrope
 from ._arrays import Norm, Progress, Run, budget, clipping, factor, finish, labels, norm_name, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
+from ._verify import Constraints, Verdict, verify_box
+from .errors import InputError
 
 __all__ = ["Network", "Node", "load"]
 
@@ -165,6 +167,7 @@ class Network:
         scale: float | None = None,
         attack: tuple[int, int] | None = None,
         seed: int = 0,
+        timeout: float | None = None,
         first: int = 0,
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -181,7 +184,8 @@ class Network:
             Radius of the perturbations.
         method
             How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``best`` (the
-            first of these that certifies), or ``none`` for an attack alone.
+            first of these that certifies), ``complete`` (the same, then branch and bound until an input is
+            certified or falsified), or ``none`` for an attack alone.
         norm
             ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
@@ -194,6 +198,8 @@ class Network:
             robust.
         seed
             Of the attack's starting points.
+        timeout
+            Seconds of branch and bound after which ``complete`` leaves an input open; 60 by default.
         first
             Position of the first input in its data set, which the random streams depend on.
         out, resume
@@ -208,6 +214,9 @@ class Network:
         array = rows(x, self.input_shape, scale)
         reach = clipping(clip, x, scale)
         y_list = labels(y, len(array))
+        if timeout is not None and method != "complete":
+            raise InputError(f"timeout: of method complete, and the method is {method}")
+        limit = 60.0 if timeout is None and method == "complete" else timeout
         run = Run(x, scale, first, out, resume, shard)
         with Progress(len(array), "certify", progress) as bar:
             found, failed = self._network.certify(
@@ -219,6 +228,7 @@ class Network:
                 reach,
                 budget(attack),
                 whole("seed", seed, 0, 2**64 - 1),
+                limit,
                 run,
                 bar,
             )
@@ -238,6 +248,7 @@ class Network:
             seconds=found["seconds"],
             margin_lower=margin_lower,
             bounded_by=found["bounded_by"],
+            reason=found["reason"],
             points=points,
             eps=float(eps),
             method=method,
@@ -245,6 +256,31 @@ class Network:
             scale=factor(x, scale),
         )
         return finish(result, failed)
+
+    def verify(
+        self,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        unsafe: Constraints,
+        *,
+        timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> Verdict:
+        """Decides by branch and bound whether an input of a box has an output that must not be.
+
+        Parameters
+        ----------
+        lower, upper
+            The ends of the box, one of each for every entry of the input.
+        unsafe
+            ``(A, b)``: a violation is an output ``y``, flat, with ``A @ y <= b`` in all rows. Or a list of
+            such pairs, any of which is one.
+        timeout
+            Seconds after which the search gives up.
+        progress
+            Whether to show a bar.
+        """
+        return verify_box(self._network, lower, upper, unsafe, timeout, progress)
 
     def tightness(
         self,

@@ -194,6 +194,8 @@ class Certification(_Table):
         ``(n, classes)`` lower bounds on the margins, ``inf`` at the label.
     bounded_by
         The last method tried, which for ``best`` says what it took.
+    reason
+        Why branch and bound left an input open.
     points
         ``(n, *input_shape)``: what the attack found, counterexamples where ``status`` is ``falsified``;
         nothing without an attack.
@@ -213,6 +215,7 @@ class Certification(_Table):
     seconds: Floats
     margin_lower: Floats
     bounded_by: list[str | None]
+    reason: list[str | None]
     points: NDArray[np.float32] | None
     eps: float
     method: str

@@ -32,6 +32,7 @@ class Network:
         clip: _Clip,
         attack: tuple[int, int] | None,
         seed: int,
+        timeout: float | None,
         run: Any,
         progress: _Progress,
     ) -> tuple[dict[str, Any], BaseException | None]: ...
@@ -54,6 +55,17 @@ class Network:
 def smooth(
     base: Network | Callable[[_Rows], _Rows], x: _Rows, y: list[int] | None, asked: Any, run: Any, progress: _Progress
 ) -> tuple[list[str], BaseException | None]: ...
+def verify(
+    property: str, networks: list[tuple[str | None, str]], timeout: float | None, real: bool, progress: _Progress
+) -> dict[str, Any]: ...
+def verify_box(
+    network: Network,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    disjuncts: list[list[tuple[list[float], float]]],
+    timeout: float | None,
+    progress: _Progress,
+) -> dict[str, Any]: ...
 def bound_counts(
     name: str, successes: NDArray[np.int64], trials: NDArray[np.int64], alpha: float, upper: bool
 ) -> NDArray[np.float64]: ...

@@ -1,0 +1,139 @@
+//! Branch and bound on properties and on boxes with linear constraints.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use numpy::{IntoPyArray, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tightrope::Graph;
+use tightrope::query::{Property, Query, Region};
+use tightrope::verify::{Limits, Outcome, Verdict, Verifier};
+
+use crate::error::Kind;
+use crate::network::Network;
+
+/// A time to give up after.
+pub(crate) fn limit(timeout: Option<f64>) -> PyResult<Option<Duration>> {
+    let wrong = |seconds: f64| Kind::Input.error(format!("timeout: found {seconds}; accepted: seconds > 0"));
+    let time = |seconds: f64| {
+        let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero());
+        time.ok_or_else(|| wrong(seconds))
+    };
+    timeout.map(time).transpose()
+}
+
+/// The answer to the property in a file about the networks in files; with a name each, or one without.
+#[pyfunction]
+pub(crate) fn verify<'py>(
+    py: Python<'py>,
+    property: PathBuf,
+    networks: Vec<(Option<String>, PathBuf)>,
+    timeout: Option<f64>,
+    real: bool,
+    progress: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (begin, timeout) = (Instant::now(), limit(timeout)?);
+    let query = py.detach(|| {
+        let property = Property::read(&property).map_err(|e| Kind::Input.error(e))?;
+        let declared: Vec<&str> = property.networks.iter().map(|n| n.name.as_str()).collect();
+        if let Some((Some(name), _)) =
+            networks.iter().find(|(name, _)| name.as_deref().is_some_and(|name| !declared.contains(&name)))
+        {
+            let text = format!(
+                "networks: {name} is none of those that the property declares: {}",
+                declared.join(", ")
+            );
+            return Err(Kind::Input.error(text));
+        }
+        let of = |name: &&str| -> PyResult<&Path> {
+            let named = |(n, _): &&(Option<String>, PathBuf)| n.as_deref().is_none_or(|n| n == *name);
+            let file = networks.iter().find(named).filter(|(n, _)| n.is_some() || declared.len() == 1);
+            file.map(|(_, file)| file.as_path()).ok_or_else(|| {
+                Kind::Input.error(format!("networks: the property declares {name}; give its file"))
+            })
+        };
+        let files: Vec<&Path> = declared.iter().map(of).collect::<PyResult<_>>()?;
+        Query::load(property.clone(), &files, real).map_err(|e| Kind::Input.error(e))
+    })?;
+    let confirm = |x: &[f32], y: &[f32]| query.holds(x, y);
+    let outcome = search(py, &query.graph, &query.regions, &confirm, (begin, timeout), progress)?;
+    let assignment = (outcome.witness.as_ref().filter(|_| outcome.verdict == Verdict::Sat))
+        .map(|witness| query.assignment(&witness.x, &witness.y));
+    let dict = into_dict(py, outcome, begin)?;
+    dict.set_item("assignment", assignment)?;
+    Ok(dict)
+}
+
+/// Whether `c . y <= b` for all rows `(c, b)` of one of `disjuncts`, somewhere in a box.
+#[pyfunction]
+pub(crate) fn verify_box<'py>(
+    py: Python<'py>,
+    network: &Network,
+    lower: PyReadonlyArray1<f64>,
+    upper: PyReadonlyArray1<f64>,
+    disjuncts: Vec<Vec<(Vec<f64>, f64)>>,
+    timeout: Option<f64>,
+    progress: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (begin, timeout) = (Instant::now(), limit(timeout)?);
+    let [lower, upper] = [lower, upper].map(|side| side.as_array().to_vec());
+    if lower.len() != network.graph.input_len() {
+        let (found, wanted) = (lower.len(), network.graph.input_len());
+        return Err(Kind::Input.error(format!("lower: {found} entries; the network's input has {wanted}")));
+    }
+    let rows = |rows: &Vec<(Vec<f64>, f64)>| rows.iter().map(|(c, b)| (c.clone(), *b)).collect::<Vec<_>>();
+    let owned: Vec<Vec<(Vec<f64>, f64)>> = disjuncts.iter().map(rows).collect();
+    let borrowed: Vec<Vec<(&[f64], f64)>> =
+        owned.iter().map(|rows| rows.iter().map(|(c, b)| (&c[..], *b)).collect()).collect();
+    let region = Region::constraints(lower, upper, &borrowed, network.graph.output_len());
+    let region = region.map_err(|e| Kind::Input.error(e))?;
+    let confirm = |_: &[f32], _: &[f32]| true;
+    let regions = [region];
+    let outcome = search(py, &network.graph, &regions, &confirm, (begin, timeout), progress)?;
+    into_dict(py, outcome, begin)
+}
+
+fn search(
+    py: Python,
+    graph: &Graph,
+    regions: &[Region],
+    confirm: &(dyn Fn(&[f32], &[f32]) -> bool + Sync),
+    (begin, timeout): (Instant, Option<Duration>),
+    progress: &Bound<PyAny>,
+) -> PyResult<Outcome> {
+    let progress = progress.clone().unbind();
+    let mut raised = None;
+    let outcome = py.detach(|| {
+        let timeout = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
+        let limits = Limits { timeout, ..Limits::default() };
+        Verifier::new(graph).verify(regions, confirm, &limits, &mut |found| {
+            let told = Python::attach(|py| {
+                py.check_signals().and_then(|()| progress.call1(py, (found.subproblems,)))
+            });
+            raised = told.err();
+            raised.is_none()
+        })
+    });
+    match raised {
+        // A verdict that is there is not thrown away.
+        Some(error) if matches!(outcome.verdict, Verdict::Unknown | Verdict::TimedOut) => Err(error),
+        _ => Ok(outcome),
+    }
+}
+
+fn into_dict(py: Python, outcome: Outcome, begin: Instant) -> PyResult<Bound<PyDict>> {
+    let dict = PyDict::new(py);
+    let name = serde_json::to_value(outcome.verdict).ok();
+    dict.set_item("verdict", name.as_ref().and_then(|v| v.as_str()))?;
+    dict.set_item("subproblems", outcome.progress.subproblems)?;
+    dict.set_item("depth", outcome.progress.depth)?;
+    dict.set_item("root", outcome.root)?;
+    dict.set_item("lower", outcome.progress.lower)?;
+    dict.set_item("reason", outcome.reason)?;
+    let (x, y) = outcome.witness.map(|witness| (witness.x, witness.y)).unzip();
+    dict.set_item("x", x.map(|x| x.into_pyarray(py)))?;
+    dict.set_item("y", y.map(|y| y.into_pyarray(py)))?;
+    dict.set_item("seconds", begin.elapsed().as_secs_f64())?;
+    Ok(dict)
+}
