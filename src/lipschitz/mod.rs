@@ -26,6 +26,7 @@
 //! place. [`Network::evaluation_error`] bounds what an evaluation in f32 adds.
 
 mod affine;
+mod blocks;
 mod conv;
 mod evaluation;
 #[cfg(feature = "lapack")]
@@ -96,12 +97,17 @@ impl Network {
         let graph = &fused.graph;
         let norms: Vec<Norms> =
             graph.nodes.par_iter().enumerate().map(|(i, node)| norms(graph, i, node)).collect();
+        let local = blocks::local(graph);
         let mut constants: Vec<Result<f64, usize>> = vec![Ok(1.0)];
         for (i, (node, norms)) in graph.nodes.iter().zip(&norms).enumerate() {
             let inputs: Result<Vec<f64>, usize> = node.inputs.iter().map(|&v| constants[v]).collect();
             constants.push(inputs.and_then(|inputs| {
-                let constant = constant(norms, &inputs);
-                if constant.is_finite() { Ok(constant) } else { Err(i) }
+                let mut least = constant(norms, &inputs);
+                if let Some((bases, norms)) = blocks::joint(graph, &local, i + 1) {
+                    let bases: Vec<f64> = bases.iter().map(|&v| constants[v]).collect::<Result<_, _>>()?;
+                    least = least.min(constant(&norms, &bases));
+                }
+                if least.is_finite() { Ok(least) } else { Err(i) }
             }));
         }
         Self { original, fused, norms, constants }

@@ -46,6 +46,9 @@ impl Function for Relu {
     fn split_point(&self, _: usize, lower: f64, upper: f64) -> Option<f64> {
         (lower < 0.0 && upper > 0.0).then_some(0.0)
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(0.0, Shape::Straight), (f64::INFINITY, Shape::Straight)]
+    }
     fn apply32(&self, _: usize, data: &mut [f32]) {
         // NaN must stay NaN: `max` would hide it.
         for x in data {
