@@ -32,8 +32,10 @@ mod evaluation;
 #[cfg(feature = "lapack")]
 mod lapack;
 mod matrix;
+mod residual;
 #[cfg(test)]
 mod tests;
+mod units;
 
 pub use evaluation::EvaluationError;
 
@@ -99,13 +101,17 @@ impl Network {
             graph.nodes.par_iter().enumerate().map(|(i, node)| norms(graph, i, node)).collect();
         let local = blocks::local(graph);
         let mut constants: Vec<Result<f64, usize>> = vec![Ok(1.0)];
-        for (i, (node, norms)) in graph.nodes.iter().zip(&norms).enumerate() {
+        let all = &norms[..];
+        for (i, (node, norms)) in graph.nodes.iter().zip(all).enumerate() {
             let inputs: Result<Vec<f64>, usize> = node.inputs.iter().map(|&v| constants[v]).collect();
             constants.push(inputs.and_then(|inputs| {
                 let mut least = constant(norms, &inputs);
                 if let Some((bases, norms)) = blocks::joint(graph, &local, i + 1) {
                     let bases: Vec<f64> = bases.iter().map(|&v| constants[v]).collect::<Result<_, _>>()?;
                     least = least.min(constant(&norms, &bases));
+                }
+                if let Some((base, constant)) = residual::layer(graph, all, i + 1) {
+                    least = least.min(times(constant, constants[base]?));
                 }
                 if least.is_finite() { Ok(least) } else { Err(i) }
             }));
@@ -133,9 +139,13 @@ impl Network {
     }
 }
 
+/// A product rounded up, exact where a factor is 1.
+fn times(a: f64, b: f64) -> f64 {
+    if a == 1.0 || b == 1.0 { a * b } else { mul_up(a, b) }
+}
+
 /// The smaller of `sum ||A_i|| L_i` and `||A|| sqrt(sum L_i^2)`.
 fn constant(norms: &Norms, inputs: &[f64]) -> f64 {
-    let times = |a: f64, l: f64| if a == 1.0 || l == 1.0 { a * l } else { mul_up(a, l) };
     let sum = norms.parts.iter().zip(inputs).fold(0.0, |sum, (&a, &l)| add_up(sum, times(a, l)));
     let squares = inputs.iter().fold(0.0, |sum, &l| add_up(sum, mul_up(l, l)));
     // With one input the root would only round.

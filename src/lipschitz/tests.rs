@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+#[path = "residual_tests.rs"]
+mod residual_layers;
+
 use super::*;
 use crate::kernels::Window2d;
 use crate::ops::*;

@@ -55,8 +55,8 @@ impl Function for Relu {
             *x = if *x < 0.0 { 0.0 } else { *x };
         }
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -97,12 +97,14 @@ impl Function for LeakyRelu {
         let slope = if x < 0.0 || (x == 0.0 && toward < 0.0) { self.slope.at(i) } else { 1.0 };
         (slope, slope)
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         let slope = self.slope.values();
-        let steepest =
-            slope.absolute().iter().fold(1.0, |m: f64, &s| if s > m || s.is_nan() { s } else { m });
-        let error = slope.relative_error();
-        Some(if error == 0.0 { steepest } else { steepest * (1.0 + 2.0 * error + 4.0 * f64::EPSILON) })
+        // NaN must stay.
+        let least = slope.exact().iter().fold(1.0, |m: f64, &s| if s < m || s.is_nan() { s } else { m });
+        let most = slope.exact().iter().fold(1.0, |m: f64, &s| if s > m || s.is_nan() { s } else { m });
+        let error = 2.0 * slope.relative_error();
+        let wider = |s: f64| if error == 0.0 { 0.0 } else { s.abs() * (error + 4.0 * f64::EPSILON) };
+        Some([least - wider(least), most + wider(most)])
     }
 }
 
@@ -146,8 +148,8 @@ impl Function for Clip {
         let slope = f64::from(u8::from(free));
         (slope, slope)
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -181,8 +183,8 @@ impl Function for Abs {
         let slope = if x < 0.0 || (x == 0.0 && toward < 0.0) { -1.0 } else { 1.0 };
         (slope, slope)
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([-1.0, 1.0])
     }
 }
 
@@ -261,8 +263,8 @@ impl Function for HardSwish {
             around((2.0 * x + 3.0) / 6.0, 4.0 * f64::EPSILON)
         }
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // The slope x/3 + 1/2 at x = 3.
-        Some(1.5)
+        Some([-0.5, 1.5])
     }
 }
