@@ -36,7 +36,8 @@ pub(super) fn norm(conv: &Conv) -> f64 {
 /// matrices of the taps, each of which is applied to a shifted image.
 pub(super) fn coarse(conv: &Conv, weight: &[f64]) -> f64 {
     let taps = conv.window.taps();
-    let of = |tap: usize| matrix::frobenius(&weight.iter().copied().skip(tap).step_by(taps).collect::<Vec<_>>());
+    let of =
+        |tap: usize| matrix::frobenius(&weight.iter().copied().skip(tap).step_by(taps).collect::<Vec<_>>());
     (0..taps).fold(0.0, |sum, tap| add_up(sum, of(tap)))
 }
 

@@ -31,6 +31,7 @@ mod conv;
 mod evaluation;
 #[cfg(feature = "lapack")]
 mod lapack;
+mod margins;
 mod matrix;
 mod residual;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod tests;
 mod units;
 
 pub use evaluation::EvaluationError;
+pub use margins::margin_bounds;
 
 use rayon::prelude::*;
 use serde::Serialize;

@@ -20,8 +20,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::units::{Form, Units};
 use super::affine::Norms;
+use super::units::{Form, Units};
 use super::{conv, matrix, times};
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{Matrix, Window2d, matmul};
@@ -253,11 +253,12 @@ impl<'a> Region<'a> {
             }
             let [ins, outs] = conv.channels.map(|c| c / conv.groups);
             let taps = conv.window.taps();
-            conv.weight = scaled(&conv.weight, factor.values(), |index| match (factor.is_constant(), written) {
-                (true, _) => 0,
-                (_, true) => index / (ins * taps),
-                _ => index / (outs * ins * taps) * ins + index / taps % ins,
-            })?;
+            conv.weight =
+                scaled(&conv.weight, factor.values(), |index| match (factor.is_constant(), written) {
+                    (true, _) => 0,
+                    (_, true) => index / (ins * taps),
+                    _ => index / (outs * ins * taps) * ins + index / taps % ins,
+                })?;
         }
         Some(conv)
     }
@@ -290,7 +291,8 @@ fn turned(conv: &Conv) -> Option<Conv> {
     let taps = w.taps();
     let source = |index: usize| {
         let (tap, channels) = (index % taps, index / taps);
-        let (group, o, i) = (channels / (ins * outs), channels % (ins * outs) % outs, channels % (ins * outs) / outs);
+        let (group, o, i) =
+            (channels / (ins * outs), channels % (ins * outs) % outs, channels % (ins * outs) / outs);
         ((group * outs + o) * ins + i) * taps + taps - 1 - tap
     };
     let weight = conv.weight.exact();
@@ -334,7 +336,8 @@ impl Written {
         let rise = |i: usize| sub_up(slopes[i][1], slopes[i][0]);
         self.v.iter_mut().enumerate().for_each(|(i, v)| *v *= rise(i / outs));
         v_error = add_up(mul_up(steepest, v_error), mul_up(gamma(0), v_size));
-        let identity = ins == outs && self.a.iter().enumerate().all(|(i, &a)| a == f64::from(i % (ins + 1) == 0));
+        let identity =
+            ins == outs && self.a.iter().enumerate().all(|(i, &a)| a == f64::from(i % (ins + 1) == 0));
         let a_norm = if identity { 1.0 } else { matrix::norm(&self.a, ins, outs, 0.0) };
         let a_size = add_up(a_norm, a_error);
         let w = if identity {
@@ -344,8 +347,12 @@ impl Written {
             matmul(&mut w, Matrix::new(&self.v, count, outs), Matrix::new(&self.a, ins, outs).t(), false);
             w
         };
-        let rounded = if identity { 0.0 } else { mul_up(gamma(outs), mul_up(v_size, size(&self.a, a_error))) };
-        let w_error = add_up(add_up(mul_up(a_size, v_error), mul_up(a_error, v_size)), add_up(rounded, underflow(w.len())));
+        let rounded =
+            if identity { 0.0 } else { mul_up(gamma(outs), mul_up(v_size, size(&self.a, a_error))) };
+        let w_error = add_up(
+            add_up(mul_up(a_size, v_error), mul_up(a_error, v_size)),
+            add_up(rounded, underflow(w.len())),
+        );
         let through = if a_size == 1.0 { 1.0 } else { mul_up(a_size, a_size) };
         let form = Form::Matrix;
         Units { form, count, through, u: self.u, v: self.v, w, errors: [u_error, v_error, w_error] }

@@ -42,21 +42,27 @@ fn layers(w: &[f64], t: &[f64], n: usize, units: usize) -> [Graph; 3] {
     let first = || (Op::Affine(dense(n, units, w.to_vec())), vec![0], units);
     let back = transposed(w, n, units);
     let inside = single(back.iter().enumerate().map(|(i, w)| -2.0 * w / t[i / n]));
-    let inside = chain(n, vec![
-        first(),
-        (relu(), vec![1], units),
-        (Op::Affine(dense(units, n, inside)), vec![2], n),
-        (sum(n, 1.0, 1.0), vec![0, 3], n),
-    ]);
-    let nodes = |factors: Vec<f64>, last: f64| {
-        chain(n, vec![
+    let inside = chain(
+        n,
+        vec![
             first(),
             (relu(), vec![1], units),
-            (scale(units, single(factors), 1), vec![2], units),
-            (Op::Affine(dense(units, n, back.clone())), vec![3], n),
-            (scale(n, vec![last], 1), vec![4], n),
-            (sum(n, 1.0, -1.0), vec![0, 5], n),
-        ])
+            (Op::Affine(dense(units, n, inside)), vec![2], n),
+            (sum(n, 1.0, 1.0), vec![0, 3], n),
+        ],
+    );
+    let nodes = |factors: Vec<f64>, last: f64| {
+        chain(
+            n,
+            vec![
+                first(),
+                (relu(), vec![1], units),
+                (scale(units, single(factors), 1), vec![2], units),
+                (Op::Affine(dense(units, n, back.clone())), vec![3], n),
+                (scale(n, vec![last], 1), vec![4], n),
+                (sum(n, 1.0, -1.0), vec![0, 5], n),
+            ],
+        )
     };
     [inside, nodes(t.iter().map(|t| 1.0 / t).collect(), 2.0), nodes(t.iter().map(|t| 2.0 / t).collect(), 1.0)]
 }
@@ -130,24 +136,29 @@ fn convolutions_of_constant_one() {
         };
         let first = || (Op::Affine(Affine::Conv(plain.clone())), vec![0], units);
         let whole = |op: Conv, sign: f64| {
-            chain(n, vec![
-                first(),
-                (relu(), vec![1], units),
-                (Op::Affine(Affine::Conv(op)), vec![2], n),
-                (sum(n, sign, 1.0), vec![3, 0], n),
-            ])
+            chain(
+                n,
+                vec![
+                    first(),
+                    (relu(), vec![1], units),
+                    (Op::Affine(Affine::Conv(op)), vec![2], n),
+                    (sum(n, sign, 1.0), vec![3, 0], n),
+                ],
+            )
         };
         let unscaled = Conv { transposed: true, ..plain.clone() };
-        let nodes = chain(n, vec![
-            first(),
-            (relu(), vec![1], units),
-            (scale(units, single(t.iter().map(|t| 1.0 / t)), size * size), vec![2], units),
-            (Op::Affine(Affine::Conv(unscaled)), vec![3], n),
-            (scale(n, vec![2.0], 1), vec![4], n),
-            (sum(n, 1.0, -1.0), vec![0, 5], n),
-        ]);
-        let graphs =
-            [whole(back(-2.0), 1.0), whole(back(2.0), -1.0), whole(turned(&back(-2.0)), 1.0), nodes];
+        let nodes = chain(
+            n,
+            vec![
+                first(),
+                (relu(), vec![1], units),
+                (scale(units, single(t.iter().map(|t| 1.0 / t)), size * size), vec![2], units),
+                (Op::Affine(Affine::Conv(unscaled)), vec![3], n),
+                (scale(n, vec![2.0], 1), vec![4], n),
+                (sum(n, 1.0, -1.0), vec![0, 5], n),
+            ],
+        );
+        let graphs = [whole(back(-2.0), 1.0), whole(back(2.0), -1.0), whole(turned(&back(-2.0)), 1.0), nodes];
         for graph in graphs {
             assert!(residual::by_convolutions(&graph, graph.output), "found as convolutions");
             let total = network(&graph).total.expect("a constant");

@@ -49,7 +49,8 @@ impl Units {
         }
         let usable = |t: f64| t.is_normal() && t > 0.0;
         let typical: Vec<f64> = balanced.iter().copied().filter(|&t| usable(t)).collect();
-        let typical = if typical.is_empty() { 1.0 } else { typical.iter().sum::<f64>() / typical.len() as f64 };
+        let typical =
+            if typical.is_empty() { 1.0 } else { typical.iter().sum::<f64>() / typical.len() as f64 };
         for t in &mut balanced {
             // A unit that reads or writes nothing.
             *t = if usable(*t) { t.clamp(1e-6 * typical, 1e6 * typical) } else { typical };
@@ -92,7 +93,13 @@ impl Units {
         let e = add_up(e, e_error);
         let v = add_up(self.norm(&v), v_error);
         let square = add_up(through, rise(e, sub_up(mul_up(v, v), 2.0), reach));
-        if square == 1.0 { 1.0 } else if square.is_nan() { f64::INFINITY } else { sqrt_up(square) }
+        if square == 1.0 {
+            1.0
+        } else if square.is_nan() {
+            f64::INFINITY
+        } else {
+            sqrt_up(square)
+        }
     }
 
     /// An upper bound on the norm of rows of the units.

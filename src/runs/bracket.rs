@@ -12,6 +12,7 @@ use crate::attack::Pgd;
 use crate::bounds::{Eps, MarginBounds, Method, Norm};
 use crate::exec::Plan;
 use crate::graph::Graph;
+use crate::lipschitz::margin_bounds;
 
 /// Halvings: the radius is found to a thousandth of the largest eps.
 const HALVINGS: u32 = 10;
@@ -59,7 +60,7 @@ impl<'a> Brackets<'a> {
         method: Method,
         attack: Option<Pgd>,
     ) -> Result<Self, String> {
-        let bounds = MarginBounds::new(network.0, method);
+        let bounds = margin_bounds(network.0, method);
         let network = Network::new(network, norm, clip, attack)?;
         let limit = eps.iter().max_by(|a, b| a.upper().total_cmp(&b.upper())).cloned();
         Ok(Self { network, bounds, method, limit: limit.ok_or("no eps; give the largest radius")?, eps })
@@ -79,12 +80,19 @@ impl<'a> Brackets<'a> {
             |low: f64, high: f64| Eps::try_from(0.5 * (low + high)).map_err(|e| Failure::Question(e.into()));
         let limit = self.limit.value();
         let (mut low, mut high) = (0.0, limit);
-        if proved(&self.limit)? {
+        if self.method == Method::Lipschitz && self.network.norm == Norm::L2 {
+            // One evaluation, and no search.
+            let sets = self.network.sets(batch, row..row + 1, &self.limit)?;
+            (low, high) = (self.bounds.radius(&sets, 0, label).min(limit), 0.0);
+        } else if proved(&self.limit)? {
             low = limit;
         }
         for _ in 0..HALVINGS {
             let middle = middle(low, high)?;
-            if low < high && proved(&middle)? {
+            if low >= high {
+                break;
+            }
+            if proved(&middle)? {
                 low = middle.value();
             } else {
                 high = middle.value();

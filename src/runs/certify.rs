@@ -14,6 +14,7 @@ use crate::attack::{Attacked, Pgd, class_of};
 use crate::bounds::{Eps, InputBox, MarginBounds, Margins, Method, Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
+use crate::lipschitz::margin_bounds;
 
 /// What is known of one input at one eps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +133,7 @@ pub struct Certify<'a> {
 pub(super) struct Network<'a> {
     pub(super) graph: &'a Graph,
     plan: &'a Plan,
-    norm: Norm,
+    pub(super) norm: Norm,
     clip: Option<(f64, f64)>,
     pub(super) attack: Option<Pgd>,
 }
@@ -226,7 +227,7 @@ impl<'a> Certify<'a> {
             return Err("no eps or no method; give at least one of each".into());
         }
         let graph = network.graph;
-        let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m)));
+        let bounds = |&m: &Option<Method>| (m, m.map(|m| margin_bounds(graph, m)));
         Ok(Self { eps, methods: methods.iter().map(bounds).collect(), keep: None, network })
     }
 }

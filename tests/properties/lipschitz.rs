@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 use proptest::prelude::*;
+use tightrope::bounds::{InputBox, Method, Norm};
 use tightrope::exec::Plan;
 use tightrope::graph::{Graph, Node};
-use tightrope::lipschitz::Network;
+use tightrope::lipschitz::{Network, margin_bounds};
 use tightrope::onnx::{LoadOptions, load};
 use tightrope::ops::*;
 
-use crate::networks::{Random, evaluate, functions, network};
+use crate::networks::{Random, conv, dense, evaluate, functions, network, scale};
 
 fn norm(x: impl Iterator<Item = f64>) -> f64 {
     x.map(|x| x * x).sum::<f64>().sqrt()
@@ -162,6 +163,48 @@ fn witnessed(graph: &Graph, x: &[f64], step: f64, directions: usize, random: &mu
     best
 }
 
+/// Residual layers of dense layers, convolutions and their transposes, with scales between.
+fn residuals(random: &mut Random, layers: usize) -> Graph {
+    let mut graph = network(random, 0);
+    for _ in 0..layers {
+        let (base, kind) = (graph.nodes.len(), random.below(4));
+        let mut last = base;
+        let mut push = |op: Op, inputs: Vec<usize>| {
+            let name = format!("n{}", graph.nodes.len());
+            graph.nodes.push(Node { name, origin: "test".into(), op, inputs, shape: vec![1, 2, 3, 3] });
+            graph.nodes.len()
+        };
+        let mut kernel = None;
+        for side in 0..2 {
+            for place in 0..3 {
+                if place == 1 && kind == 0 {
+                    last = push(Op::Affine(Affine::Dense(dense(random))), vec![last]);
+                } else if place == 1 {
+                    // Often the transpose of the first, or near it.
+                    let mut op = kernel.take().filter(|_| kind > 1).unwrap_or_else(|| conv(random));
+                    if kind == 3 && side == 1 {
+                        let near = op.weight.exact().iter().map(|w| -w + 0.05 * random.unit()).collect();
+                        op.weight = Weights::new(near);
+                    }
+                    kernel = Some(Conv { transposed: !op.transposed, ..op.clone() });
+                    last = push(Op::Affine(Affine::Conv(op)), vec![last]);
+                } else if random.below(3) == 0 {
+                    last = push(Op::Affine(Affine::Scale(scale(random))), vec![last]);
+                }
+            }
+            if side == 0 {
+                let all = functions(random, 18);
+                let f = all[[0, 0, 1, 3, 8, 9][random.below(6)]].clone();
+                last = push(Op::Elementwise(f), vec![last]);
+            }
+        }
+        let coefficients = Weights::new(vec![1.0, 0.6 * random.unit()]);
+        push(Op::Affine(Affine::Sum(Sum { len: 18, coefficients })), vec![base, last]);
+    }
+    graph.output = graph.nodes.len();
+    graph
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -176,6 +219,119 @@ proptest! {
             prop_assert!(ratio <= total * (1.0 + 1e-8) + 1e-8, "{ratio} of at most {total}");
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn constants_hold_on_residual_layers(seed: u64, layers in 1usize..3) {
+        let mut random = Random::new(seed);
+        let graph = residuals(&mut random, layers);
+        let total = Network::new(&graph).report().total.expect("a constant");
+        for step in [1e-5, 1.0] {
+            let x: Vec<f64> = random.units(18).iter().map(|x| 3.0 * x).collect();
+            let ratio = witnessed(&graph, &x, step, 10, &mut random);
+            prop_assert!(ratio <= total * (1.0 + 1e-7) + 1e-8, "{ratio} of at most {total}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Margins over balls by Lipschitz constants, and radii, hold along the steepest descent of a margin.
+    #[test]
+    fn margins_over_balls_hold(seed: u64, kind in 0usize..3, power in -3i32..1) {
+        let mut random = Random::new(seed);
+        let mut graph = match kind {
+            0 => joins(&mut random, 6),
+            1 => residuals(&mut random, 1),
+            _ => network(&mut random, 5),
+        };
+        tame(&mut graph, &mut random);
+        let (n, classes) = (graph.input_len(), graph.output_len());
+        let x = Array2::from_shape_fn((1, n), |_| random.unit() as f32);
+        let centre: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+        let logits = |x: &[f64]| evaluate(&graph, x)[graph.output].clone();
+        let top = (0..classes).max_by(|&a, &b| logits(&centre)[a].total_cmp(&logits(&centre)[b])).expect("classes");
+        let bounds = margin_bounds(&graph, Method::Lipschitz);
+        for norm_of in [Norm::L2, Norm::L1, Norm::Linf] {
+            let eps = 10f64.powi(power);
+            let set = InputBox::ball(norm_of, x.view(), eps, None).expect("a ball");
+            let margins = bounds.bound(&set, &[top]);
+            let [lower, upper] = bounds.outputs(&set);
+            let radius = bounds.radius(&set, 0, top);
+            prop_assert_eq!(norm_of == Norm::L2 && radius > 1.0001 * eps, norm_of == Norm::L2 && margins.certified(0) && radius > 1.0001 * eps);
+            for other in (0..classes).filter(|&c| c != top) {
+                let margin = |x: &[f64]| { let y = logits(x); y[top] - y[other] };
+                let slope: Vec<f64> = (0..n).map(|j| {
+                    let mut y = centre.clone();
+                    y[j] += 1e-6;
+                    margin(&y) - margin(&centre)
+                }).collect();
+                for reach in [eps, radius.min(100.0)] {
+                    let norm_of = if reach == eps { norm_of } else { Norm::L2 };
+                    let steepest = slope.iter().fold(0.0_f64, |m, s| m.max(s.abs()));
+                    let step: Vec<f64> = slope.iter().map(|s| match norm_of {
+                        Norm::L2 => s / (norm(slope.iter().copied()) + 1e-300),
+                        Norm::L1 => if s.abs() == steepest { s.signum() } else { 0.0 },
+                        Norm::Linf => s.signum(),
+                    }).collect();
+                    let size = match norm_of {
+                        Norm::L1 => step.iter().map(|s| s.abs()).sum::<f64>().max(1.0),
+                        _ => 1.0 + 1e-12,
+                    };
+                    let y: Vec<f64> = centre.iter().zip(&step).map(|(x, s)| x - reach * s / size).collect();
+                    let slack = 1e-9 * (1.0 + norm(logits(&y).into_iter()));
+                    if reach == eps {
+                        prop_assert!(margin(&y) >= margins.lower()[[0, other]] - slack);
+                        prop_assert!(logits(&y)[other] >= lower[[0, other]] - slack);
+                        prop_assert!(logits(&y)[other] <= upper[[0, other]] + slack);
+                    } else {
+                        prop_assert!(margin(&y) >= -slack);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A linear classifier's radii are those of its margins: `(w_A - w_j) x / |w_A - w_j|`.
+#[test]
+fn radii_of_linear_classifiers_are_exact() {
+    let mut random = Random::new(3);
+    let layer =
+        Dense { rows: 1, inputs: 18, outputs: 18, weight: Weights::new(random.units(324)), bias: None };
+    let mut graph = network(&mut random, 0);
+    let node = Node {
+        name: "n".into(),
+        origin: "test".into(),
+        op: Op::Affine(Affine::Dense(layer.clone())),
+        inputs: vec![0],
+        shape: vec![1, 18],
+    };
+    graph.nodes.push(node);
+    graph.output = 1;
+    let x = Array2::from_shape_fn((1, 18), |_| random.unit() as f32);
+    let centre: Vec<f64> = x.iter().map(|&x| x.into()).collect();
+    let column = |j: usize| (0..18).map(|i| layer.weight.exact()[i * 18 + j]).collect::<Vec<_>>();
+    let logit = |j: usize| column(j).iter().zip(&centre).map(|(w, x)| w * x).sum::<f64>();
+    let top = (0..18).max_by(|&a, &b| logit(a).total_cmp(&logit(b))).expect("classes");
+    let radii =
+        (0..18).filter(|&j| j != top).map(|j| (logit(top) - logit(j)) / distance(&column(top), &column(j)));
+    let exact = radii.fold(f64::INFINITY, f64::min);
+    let bounds = margin_bounds(&graph, Method::Lipschitz);
+    let set = |eps: f64| InputBox::ball(Norm::L2, x.view(), eps, None).expect("a ball");
+    let radius = bounds.radius(&set(1.0), 0, top);
+    assert!(radius <= exact * (1.0 + 1e-14) && radius >= exact * (1.0 - 1e-9), "{radius} of {exact}");
+    assert!(
+        bounds.bound(&set(radius), &[top]).certified(0)
+            && !bounds.bound(&set(exact * 1.000_001), &[top]).certified(0)
+    );
+    assert_eq!(bounds.radius(&set(1.0), 0, (top + 1) % 18), 0.0);
+    let best = margin_bounds(&graph, Method::Best).bound(&set(radius), &[top]);
+    assert!(best.certified(0) && best.method(0) == Method::Lipschitz);
 }
 
 /// Shipped networks: the constants hold in random directions, and the error of

@@ -83,6 +83,8 @@ enum MethodName {
     Crown,
     /// The same with optimised lines.
     AlphaCrown,
+    /// The margin at the input less its l2 Lipschitz constant times the distance.
+    Lipschitz,
     /// For each input the first of these that certifies it.
     Best,
 }
@@ -94,6 +96,7 @@ impl From<MethodName> for Method {
             MethodName::CrownIbp => Self::CrownIbp,
             MethodName::Crown => Self::Crown,
             MethodName::AlphaCrown => Self::AlphaCrown,
+            MethodName::Lipschitz => Self::Lipschitz,
             MethodName::Best => Self::Best,
         }
     }

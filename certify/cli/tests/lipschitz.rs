@@ -76,6 +76,34 @@ fn smoothing_uses_a_constant_and_pays_for_rounding() {
 }
 
 #[test]
+fn margins_certify_balls_by_the_constant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certify = |name: &str, more: &[&str]| {
+        let path = folder.path().join(name);
+        let out = path.to_str().expect("UTF-8");
+        let arguments =
+            [&["certify", MLP, "--norm", "l2", "--indices", "0..20", "--out", out], more].concat();
+        stdout(&run(&arguments));
+        records(&path).1
+    };
+    let radii = certify("radii", &["--method", "lipschitz", "--radius", "--eps", "5"]);
+    let at = certify("at", &["--method", "lipschitz,best", "--eps", "0.02"]);
+    let mut certified = 0;
+    for radius in &radii {
+        let of = |method: &str| {
+            let same = |r: &&Value| r["index"] == radius["index"] && r["method"] == method;
+            at.iter().find(same).unwrap_or_else(|| panic!("{method} for {radius}"))
+        };
+        let proved = radius["certified_eps"].as_f64().expect("a radius") >= 0.02;
+        certified += usize::from(proved);
+        assert_eq!(of("lipschitz")["certified"], proved, "{radius}");
+        assert!(!proved || of("best")["certified"] == true);
+        assert!(!proved || ["ibp", "lipschitz"].map(Value::from).contains(&of("best")["bounded_by"]));
+    }
+    assert!(certified > 0 && certified < radii.len(), "{certified}");
+}
+
+#[test]
 fn wrong_options_are_named_with_what_is_accepted() {
     assert!(refused(&["lipschitz"], 2).contains("MODEL"));
     assert!(refused(&["lipschitz", MLP, "--mean", "1"], 2).contains("--std"));
