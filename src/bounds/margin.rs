@@ -123,7 +123,7 @@ pub struct MarginBounds<'a> {
     plan: Plan<'a>,
     keep: Vec<bool>,
     elisions: Vec<OnceLock<Elision>>,
-    constants: Option<Box<dyn Steepness + 'a>>,
+    constants: Option<Box<dyn Steepness>>,
 }
 
 impl<'a> MarginBounds<'a> {
@@ -145,7 +145,7 @@ impl<'a> MarginBounds<'a> {
 
     /// With Lipschitz constants, without which [`Method::Lipschitz`] is [`Method::Ibp`].
     #[must_use]
-    pub fn with_constants(self, constants: Box<dyn Steepness + 'a>) -> Self {
+    pub fn with_constants(self, constants: Box<dyn Steepness>) -> Self {
         Self { constants: Some(constants), ..self }
     }
 

@@ -20,26 +20,27 @@ const COEFFICIENTS: usize = 1 << 23;
 /// where the method uses them; these are computed when they are first needed.
 #[must_use]
 pub fn margin_bounds(graph: &Graph, method: Method) -> MarginBounds<'_> {
-    MarginBounds::new(graph, method).with_constants(Box::new(Constants {
-        graph,
-        network: OnceLock::new(),
-        margins: (0..graph.output_len()).map(|_| OnceLock::new()).collect(),
-    }))
+    let bounds = MarginBounds::new(graph, method);
+    if !matches!(method, Method::Lipschitz | Method::Best) {
+        return bounds;
+    }
+    let margins = (0..graph.output_len()).map(|_| OnceLock::new()).collect();
+    bounds.with_constants(Box::new(Constants { graph: graph.clone(), network: OnceLock::new(), margins }))
 }
 
-struct Constants<'a> {
-    graph: &'a Graph,
+struct Constants {
+    graph: Graph,
     network: OnceLock<Network>,
     margins: Vec<OnceLock<Vec<f64>>>,
 }
 
-impl Constants<'_> {
+impl Constants {
     fn network(&self) -> &Network {
-        self.network.get_or_init(|| Network::new(self.graph))
+        self.network.get_or_init(|| Network::new(&self.graph))
     }
 }
 
-impl Steepness for Constants<'_> {
+impl Steepness for Constants {
     fn margins(&self, label: usize) -> &[f64] {
         self.margins[label].get_or_init(|| {
             let classes = self.graph.output_len();

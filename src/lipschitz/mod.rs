@@ -26,6 +26,7 @@
 //! place. [`Network::evaluation_error`] bounds what an evaluation in f32 adds.
 
 mod affine;
+mod banded;
 mod blocks;
 mod conv;
 mod evaluation;

@@ -210,3 +210,42 @@ proptest! {
         prop_assert!(steepest <= total * (1.0 + 1e-12), "{steepest} of at most {total}");
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// With the border, by a factorisation: a little above the singular value.
+    #[test]
+    fn factorisations_bound_the_norm_tightly(op in conv()) {
+        let [len, out] = conv_lens(&op);
+        let norm = exact(&Affine::Conv(op.clone()), &[len], out);
+        match banded::norm(&op, f64::INFINITY) {
+            Some(bound) => close(bound, norm, 1e-4),
+            None => prop_assert!(op.groups > 1 || norm == 0.0),
+        }
+    }
+}
+
+/// A layer with the norm of its convolution as power iteration finds it, border and all: the spectrum alone
+/// gives more than 1.
+#[test]
+fn borders_of_convolutions_count() {
+    let (size, ins, hidden) = (13, 5, 6);
+    let mut plain = padded(size, [ins, hidden], single(entries(hidden * ins * 9, 11)));
+    let (n, units) = (ins * size * size, hidden * size * size);
+    let norm = power_iteration(&Affine::Conv(plain.clone()), n, units, 300);
+    let by_spectrum = conv::spectrum(&plain, plain.weight.exact(), 0.0);
+    assert!(by_spectrum > 1.005 * norm, "{by_spectrum} {norm}");
+    let factor = -2.0 / (norm * norm);
+    let first = plain.clone();
+    plain.weight = Weights::new(single(plain.weight.exact().iter().map(|w| factor * w)));
+    plain.transposed = true;
+    let nodes = vec![
+        (Op::Affine(Affine::Conv(first)), vec![0], units),
+        (relu(), vec![1], units),
+        (Op::Affine(Affine::Conv(plain)), vec![2], n),
+        (sum(n, 1.0, 1.0), vec![0, 3], n),
+    ];
+    let total = network(&chain(n, nodes)).total.expect("a constant");
+    assert!((1.0 - 1e-12..=1.0 + 1e-4).contains(&total), "{total}");
+}

@@ -1,7 +1,7 @@
 //! The hidden units of a residual layer, and the constant that follows from
 //! weights on them; see [`super::residual`].
 
-use super::{conv, matrix};
+use super::{banded, conv, matrix};
 use crate::ops::{Conv, Weights};
 use crate::rounding::directed::{add_up, div_down, div_up, mul_down, mul_up, sqrt_up, sub_up};
 
@@ -35,6 +35,8 @@ const FACTORS: [f64; 5] = [1.0, 1.4, 2.0, 3.0, 5.0];
 /// Relative excess of a constant over `|A|` that is not worth improving, and
 /// size of `E` beside `|A|` that is not worth a better norm.
 const ENOUGH: f64 = 1e-6;
+/// Size of `E` up to which a layer is taken to be meant as one with `E = 0`.
+const NEAR: f64 = 1e-3;
 
 impl Units {
     /// The least constant that the weights tried give.
@@ -86,12 +88,21 @@ impl Units {
         let v_error = add_up(div_up(self.errors[1], least), rounding(&v));
         let w_error = add_up(div_up(self.errors[2], least), rounding(&w));
         let e_error = add_up(add_up(u_error, w_error), rounding(&e));
+        let root_of_two = std::f64::consts::SQRT_2 * (1.0 + ENOUGH);
         let reach = add_up(self.norm(&u), u_error);
         let through = self.through;
         let coarse = self.coarse(&e);
         let e = if coarse <= ENOUGH * through.min(1.0) { coarse } else { coarse.min(self.norm(&e)) };
         let e = add_up(e, e_error);
-        let v = add_up(self.norm(&v), v_error);
+        let mut v_norm = self.norm(&v);
+        if let Form::Convolution(op) = &self.form
+            && (e <= NEAR && v_norm > root_of_two && v_norm < 1.1 * root_of_two)
+        {
+            // What the border takes off decides.
+            let op = Conv { weight: Weights::new(v), ..op.clone() };
+            v_norm = banded::norm(&op, v_norm).unwrap_or(v_norm);
+        }
+        let v = add_up(v_norm, v_error);
         let square = add_up(through, rise(e, sub_up(mul_up(v, v), 2.0), reach));
         if square == 1.0 {
             1.0
