@@ -29,7 +29,7 @@ use crate::bounds::{Intervals, propagate};
 use crate::ops::Op;
 use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
 
-/// Unit roundoff of f32.
+/// Unit roundoff of f32. That of f64 bounds in its place what [`Wide`](crate::exec::Wide) computes.
 const UNIT: f64 = 1.0 / 16_777_216.0;
 /// Four times the error of an f32 operation that underflows.
 const TINY: f64 = 4.0 * 7.006_492_321_624_086e-46;
@@ -115,6 +115,19 @@ impl Network {
     /// below `2^-24` of the value, as it is for all functions of the toolkit.
     #[must_use]
     pub fn evaluation_error(&self) -> Option<EvaluationError> {
+        self.error_with(UNIT)
+    }
+
+    /// The same for [`Wide`](crate::exec::Wide), whose inputs and outputs are rounded to f32, and nothing
+    /// between. Functions that are not piecewise linear are relied on as in
+    /// [`Network::evaluation_error`].
+    #[must_use]
+    pub fn evaluation_error_wide(&self) -> Option<EvaluationError> {
+        self.error_with(0.5 * f64::EPSILON)
+    }
+
+    /// With the unit roundoff of the operations.
+    fn error_with(&self, unit: f64) -> Option<EvaluationError> {
         let graph = &self.fused.graph;
         let zero = vec![0.0; graph.input_len()];
         let at_zero = Intervals { lower: zero.clone(), upper: zero };
@@ -137,13 +150,17 @@ impl Network {
             let error = inputs.and_then(|inputs| {
                 let carried = inputs.iter().zip(&norms.parts);
                 let carried = carried.fold(Growth::default(), |sum, ((e, _), &a)| sum.plus(e.times(a)));
-                let (local, most) = self.local(i, &inputs, norms, sizes[i + 1].plus(carried))?;
+                let (local, most) = self.local(unit, i, &inputs, norms, sizes[i + 1].plus(carried))?;
                 peak = peak.larger(most);
                 Some(carried.plus(local)).filter(|e| e.is_finite() && sizes[i + 1].is_finite())
             });
             errors.push(error);
         }
-        errors[graph.output].map(|error| EvaluationError { error, peak })
+        let error = errors[graph.output]?;
+        let tiny = mul_up(TINY, sqrt_up(graph.output_len() as f64));
+        let last = sizes[graph.output].plus(error).times(UNIT).plus(Growth::constant(tiny));
+        let error = if unit < UNIT { error.plus(last) } else { error };
+        Some(EvaluationError { error, peak })
     }
 
     /// The rounding of node `i` itself, and the largest number on the way.
@@ -151,6 +168,7 @@ impl Network {
     /// its exact result for the inputs as computed.
     fn local(
         &self,
+        unit: f64,
         i: usize,
         inputs: &[(Growth, Growth)],
         norms: &Norms,
@@ -173,13 +191,15 @@ impl Network {
                 let local = result.times(relative * UNIT).plus(absolute);
                 return Some((local, result.plus(local)));
             }
-            Op::Elementwise(_) => {
-                let local = result.times(2.0 * UNIT).plus(Growth::constant(mul_up(TINY, root)));
+            Op::Elementwise(f) => {
+                // Of straight pieces each is one product, evaluated in f64.
+                let unit = if f.slope(0, 0.0).is_some() { 4.0 * unit } else { 2.0 * UNIT };
+                let local = result.times(unit).plus(Growth::constant(mul_up(TINY, root)));
                 return Some((local, result.plus(local)));
             }
         };
         let terms = op.terms() as f64;
-        let units = (terms + 4.0) * UNIT;
+        let units = (terms + 4.0) * unit;
         let relative = op.relative_error();
         if !(units < 0.5 && relative < 0.5) {
             return None;

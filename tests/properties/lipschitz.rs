@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::Array2;
 use proptest::prelude::*;
 use tightrope::bounds::{InputBox, Method, Norm};
-use tightrope::exec::Plan;
+use tightrope::exec::{Plan, Wide};
 use tightrope::graph::{Graph, Node};
 use tightrope::lipschitz::{Network, margin_bounds};
 use tightrope::onnx::{LoadOptions, load};
@@ -68,6 +68,7 @@ proptest! {
         let report = bounds.report();
         let total = report.total.expect("all nodes have constants");
         let evaluation = bounds.evaluation_error().expect("a bound");
+        let wide = bounds.evaluation_error_wide().expect("a bound");
         let plan = Plan::new(&graph);
         let scale = 10f64.powi(random.below(5) as i32 - 2);
         for _ in 0..4 {
@@ -84,6 +85,9 @@ proptest! {
             let error = distance(&computed, fx);
             let allowed = evaluation.at(norm(x.iter().copied()));
             prop_assert!(error <= allowed + 1e-11 * size, "{error} {allowed}");
+            let computed: Vec<f64> = Wide::new(&graph).run(row.view()).iter().map(|&v| v.into()).collect();
+            let (error, allowed) = (distance(&computed, fx), wide.at(norm(x.iter().copied())));
+            prop_assert!(error <= allowed + 1e-11 * size, "{error} {allowed} in f64");
         }
     }
 }
