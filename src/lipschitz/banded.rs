@@ -18,11 +18,11 @@ use crate::rounding::gamma;
 /// Rows of a block.
 const BLOCK: usize = 64;
 /// Most multiply-adds of a factorisation, and most entries of the band.
-const MOST: [usize; 2] = [1 << 36, 1 << 25];
+const MOST: [usize; 2] = [1 << 38, 1 << 27];
 /// Steps of the Lanczos iteration.
-const STEPS: usize = 100;
+const STEPS: usize = 300;
 /// Shares above the norm found that are tried.
-const ABOVE: [f64; 3] = [2e-6, 1e-4, 3e-3];
+const ABOVE: [f64; 4] = [2e-6, 2e-5, 2e-4, 3e-3];
 
 /// An upper bound on the norm, if it is found with reasonable work and below `enough`.
 pub(super) fn norm(conv: &Conv, enough: f64) -> Option<f64> {
