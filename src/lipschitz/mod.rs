@@ -7,6 +7,14 @@
 //! sum adds the constants of its branches, and a chain multiplies norms. The
 //! true constant of a network of many layers lies far below such a product.
 //!
+//! Two analyses look at more than one operator at a time, and the least
+//! constant counts. Values that are made entry by entry are taken together
+//! (`blocks`): a maximum and a minimum of the same pair, in whatever form and
+//! layout, are a permutation of it almost everywhere, and have the constant 1
+//! together. A residual layer `x + V phi(U x + b)` is bounded by a matrix
+//! inequality (`residual`), so that layers that are built to have the constant 1
+//! come out at 1, dense or convolutional.
+//!
 //! | map | bound on its norm |
 //! |---|---|
 //! | dense layer | Gram iteration (Delattre et al. 2023); singular values with feature `lapack` |
@@ -15,6 +23,7 @@
 //! | selection, window sum, and all others | Collatz-Wielandt quotients of `|A|` |
 //! | elementwise function | [`Function::lipschitz`](crate::ops::Function::lipschitz) |
 //! | maximum, log-sum-exp | root of the number of groups that an entry is in |
+//! | sorted group | 1 |
 //!
 //! Scales behind a dense layer or a convolution (batch normalisation) are
 //! merged with it first. Coefficients that were rounded at load or by the
@@ -23,7 +32,8 @@
 //! first on the way.
 //!
 //! `libm`'s sine and cosine are taken to be accurate to 8 units in the last
-//! place. [`Network::evaluation_error`] bounds what an evaluation in f32 adds.
+//! place. [`Network::evaluation_error`] bounds what an evaluation in f32 adds,
+//! and [`margin_bounds`] makes certificates of the constants of margins.
 
 mod affine;
 mod banded;
