@@ -65,7 +65,9 @@ fn lanczos(conv: &Conv) -> f64 {
     let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
     let mut v: Vec<f64> = (0..lens[0]).map(|_| entry()).collect();
     let size = length(&v);
-    v.iter_mut().for_each(|x| *x /= size);
+    for x in &mut v {
+        *x /= size;
+    }
     let (mut before, mut beta) = (vec![0.0; lens[0]], 0.0);
     let (mut diagonal, mut beside, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STEPS.min(lens[0]) {
@@ -106,7 +108,7 @@ fn lanczos(conv: &Conv) -> f64 {
 struct Rows {
     count: usize,
     inputs: usize,
-    rows: Vec<Vec<(u32, f64)>>,
+    entries: Vec<Vec<(u32, f64)>>,
 }
 
 impl Rows {
@@ -129,14 +131,16 @@ impl Rows {
             row
         };
         let count = outs * w.positions();
-        Self { count, inputs: ins * w.pixels(), rows: (0..count).map(row).collect() }
+        Self { count, inputs: ins * w.pixels(), entries: (0..count).map(row).collect() }
     }
 
     /// The rows that read every entry.
     fn readers(&self) -> Vec<Vec<(u32, f64)>> {
         let mut readers = vec![Vec::new(); self.inputs];
-        for (row, entries) in self.rows.iter().enumerate() {
-            entries.iter().for_each(|&(entry, w)| readers[entry as usize].push((row as u32, w)));
+        for (row, entries) in self.entries.iter().enumerate() {
+            for &(entry, w) in entries {
+                readers[entry as usize].push((row as u32, w));
+            }
         }
         readers
     }
@@ -157,7 +161,7 @@ impl Rows {
         let of = |row: usize| {
             let first = row.saturating_sub(width);
             let mut sums = vec![0.0; row + 1 - first];
-            for &(entry, w) in &self.rows[row] {
+            for &(entry, w) in &self.entries[row] {
                 for &(other, v) in
                     readers[entry as usize].iter().take_while(|(other, _)| *other as usize <= row)
                 {

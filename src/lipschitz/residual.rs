@@ -223,7 +223,7 @@ impl<'a> Region<'a> {
         }
         let through = if a.abs() == 1.0 { 1.0 } else { mul_up(a, a) };
         let count = inner.channels[1];
-        let form = Form::Convolution(inner);
+        let form = Form::Convolution(Box::new(inner));
         Some(Units { form, count, through, u, v, w, errors: [u_error, v_error, w_error] })
     }
 

@@ -10,7 +10,7 @@ pub(super) enum Form {
     /// A matrix, with columns for what the layer reads or writes.
     Matrix,
     /// Kernels of a convolution to the units, which are channels.
-    Convolution(Conv),
+    Convolution(Box<Conv>),
 }
 
 /// A layer `A x + V phi(U x + b)` with slopes of `phi` in `[0, 1]`.
@@ -99,7 +99,7 @@ impl Units {
             && (e <= NEAR && v_norm > root_of_two && v_norm < 1.1 * root_of_two)
         {
             // What the border takes off decides.
-            let op = Conv { weight: Weights::new(v), ..op.clone() };
+            let op = Conv { weight: Weights::new(v), ..(**op).clone() };
             v_norm = banded::norm(&op, v_norm).unwrap_or(v_norm);
         }
         let v = add_up(v_norm, v_error);
@@ -117,7 +117,9 @@ impl Units {
     fn norm(&self, rows: &[f64]) -> f64 {
         match &self.form {
             Form::Matrix => matrix::norm(rows, self.count, rows.len() / self.count, 0.0),
-            Form::Convolution(op) => conv::norm(&Conv { weight: Weights::new(rows.to_vec()), ..op.clone() }),
+            Form::Convolution(op) => {
+                conv::norm(&Conv { weight: Weights::new(rows.to_vec()), ..(**op).clone() })
+            }
         }
     }
 

@@ -224,7 +224,9 @@ impl Product {
             }
             for (group, ranks) in asked {
                 let most = ranks.into_values().max().unwrap_or(0);
-                group.iter().for_each(|&j| counts[j as usize] += most);
+                for &j in group {
+                    counts[j as usize] += most;
+                }
             }
         } else {
             groups.iter().flat_map(|(_, group)| group).for_each(|&j| counts[j as usize] += 1);

@@ -91,8 +91,8 @@ pub fn margin(sigma: Scale, p1: LowerBound, p2: UpperBound, vector: Option<Lipsc
     Radius::larger(Radius::new(div_down(difference, lipschitz)), pair)
 }
 
-/// The tight l2 radius against one other class `j`, from a lower bound `h` on the mean of `h_j = (1 + s_A
-/// - s_j) / 2`, for a score vector `s` in the simplex that is `L`-Lipschitz.
+/// The tight l2 radius against one other class `j`, for a score vector `s` in the simplex that is
+/// `L`-Lipschitz, from a lower bound `h` on the mean of `h_j = (1 + s_A - s_j) / 2`.
 ///
 /// `|(e_A - e_j) . v| <= sqrt(2) |v|`, so `h_j` has the constant `L_h = L / sqrt(2)`, and it lies in [0,
 /// 1]; hence its smoothed value `p(x)` obeys the law of a single score (see [`aware`]): `-s0(p(x))` is
