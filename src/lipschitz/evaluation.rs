@@ -11,6 +11,10 @@
 //!   `||v' - v|| <= sum ||A_i|| e_i + local error`, where the first part is what
 //!   the exact node makes of errors before it.
 //!
+//! Across a layer whose constant is less than the norms of its nodes give, the
+//! error before it counts with that constant, and the sum above is taken from
+//! the layer's computed input on.
+//!
 //! The local error of an affine node, with `u = 2^-24`, `n` terms in a sum,
 //! stored coefficients and biases within `r` (relative) and `b` (absolute) of
 //! the true ones, and each rounded once more to f32, is
@@ -143,17 +147,27 @@ impl Network {
         });
         let sizes: Vec<Growth> = sizes.collect();
         let mut peak = Growth { constant: 0.0, slope: 1.0 };
-        let mut errors = vec![Some(Growth { constant: mul_up(TINY, graph.input_len() as f64), slope: UNIT })];
-        for (i, (node, norms)) in graph.nodes.iter().zip(&self.norms).enumerate() {
-            let inputs: Option<Vec<(Growth, Growth)>> =
-                node.inputs.iter().map(|&v| Some((errors[v]?, sizes[v]))).collect();
-            let error = inputs.and_then(|inputs| {
-                let carried = inputs.iter().zip(&norms.parts);
-                let carried = carried.fold(Growth::default(), |sum, ((e, _), &a)| sum.plus(e.times(a)));
-                let (local, most) = self.local(unit, i, &inputs, norms, sizes[i + 1].plus(carried))?;
+        let input = Growth { constant: mul_up(TINY, graph.input_len() as f64), slope: UNIT };
+        let mut errors = vec![Some(input)];
+        for i in 0..graph.nodes.len() {
+            let step = self.step(unit, i, &errors, &sizes);
+            let mut error = step.map(|(error, most)| {
                 peak = peak.larger(most);
-                Some(carried.plus(local)).filter(|e| e.is_finite() && sizes[i + 1].is_finite())
+                error
             });
+            if let (Some(long), Some((base, constant))) = (error, self.layers[i + 1]) {
+                // The layer as a whole carries the error before it; what it adds itself is that of an
+                // evaluation from what was computed there.
+                let inside = |v: usize| sizes[v].plus(errors.get(v).copied().flatten().unwrap_or(long));
+                let moved: Vec<Growth> = (0..=i + 1).map(inside).collect();
+                let mut own: Vec<Option<Growth>> = vec![None; base];
+                own.push(Some(Growth::default()));
+                (base..=i).for_each(|j| own.push(self.step(unit, j, &own, &moved).map(|(own, _)| own)));
+                let short =
+                    own[i + 1].zip(errors[base]).map(|(own, before)| before.times(constant).plus(own));
+                let typical = sqrt_up(graph.input_len() as f64);
+                error = short.filter(|short| short.at(typical) < long.at(typical)).or(error);
+            }
             errors.push(error);
         }
         let error = errors[graph.output]?;
@@ -161,6 +175,25 @@ impl Network {
         let last = sizes[graph.output].plus(error).times(UNIT).plus(Growth::constant(tiny));
         let error = if unit < UNIT { error.plus(last) } else { error };
         Some(EvaluationError { error, peak })
+    }
+
+    /// The error of node `i`'s result from the errors and sizes of values before it, and the largest
+    /// number on the way.
+    fn step(
+        &self,
+        unit: f64,
+        i: usize,
+        errors: &[Option<Growth>],
+        sizes: &[Growth],
+    ) -> Option<(Growth, Growth)> {
+        let (node, norms) = (&self.fused.graph.nodes[i], &self.norms[i]);
+        let inputs = node.inputs.iter().map(|&v| Some((errors[v]?, sizes[v])));
+        let inputs: Vec<(Growth, Growth)> = inputs.collect::<Option<_>>()?;
+        let carried = inputs.iter().zip(&norms.parts);
+        let carried = carried.fold(Growth::default(), |sum, ((e, _), &a)| sum.plus(e.times(a)));
+        let (local, most) = self.local(unit, i, &inputs, norms, sizes[i + 1].plus(carried))?;
+        let error = carried.plus(local);
+        (error.is_finite() && sizes[i + 1].is_finite()).then_some((error, most))
     }
 
     /// The rounding of node `i` itself, and the largest number on the way.

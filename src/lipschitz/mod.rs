@@ -56,7 +56,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::exec::{Fused, fuse};
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, ValueId};
 use crate::ops::Op;
 use crate::rounding::directed::{add_up, mul_up, sqrt_up};
 use affine::Norms;
@@ -96,6 +96,9 @@ pub struct Network {
     norms: Vec<Norms>,
     /// For every value, its constant or the node that leaves it without.
     constants: Vec<Result<f64, usize>>,
+    /// For values that depend on a single earlier one through a layer that is
+    /// bounded as a whole: that value, and the constant in it.
+    layers: Vec<Option<(ValueId, f64)>>,
 }
 
 /// The constants of a network; see [`Network::report`].
@@ -115,21 +118,29 @@ impl Network {
         let local = blocks::local(graph);
         let mut constants: Vec<Result<f64, usize>> = vec![Ok(1.0)];
         let all = &norms[..];
+        let mut layers = vec![None];
         for (i, (node, norms)) in graph.nodes.iter().zip(all).enumerate() {
             let inputs: Result<Vec<f64>, usize> = node.inputs.iter().map(|&v| constants[v]).collect();
+            let mut layer: Option<(ValueId, f64)> = None;
             constants.push(inputs.and_then(|inputs| {
                 let mut least = constant(norms, &inputs);
                 if let Some((bases, norms)) = blocks::joint(graph, &local, i + 1) {
+                    if let [base] = bases[..] {
+                        layer = Some((base, norms.whole));
+                    }
                     let bases: Vec<f64> = bases.iter().map(|&v| constants[v]).collect::<Result<_, _>>()?;
                     least = least.min(constant(&norms, &bases));
                 }
                 if let Some((base, constant)) = residual::layer(graph, all, i + 1) {
                     least = least.min(times(constant, constants[base]?));
+                    // Either holds.
+                    layer = layer.filter(|(_, other)| *other < constant).or(Some((base, constant)));
                 }
                 if least.is_finite() { Ok(least) } else { Err(i) }
             }));
+            layers.push(layer);
         }
-        Self { original, fused, norms, constants }
+        Self { original, fused, norms, constants, layers }
     }
 
     /// The constants on the way and in total.

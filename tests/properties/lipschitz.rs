@@ -238,6 +238,17 @@ proptest! {
             let ratio = witnessed(&graph, &x, step, 10, &mut random);
             prop_assert!(ratio <= total * (1.0 + 1e-7) + 1e-8, "{ratio} of at most {total}");
         }
+        // Across layers, too.
+        let bounds = Network::new(&graph);
+        let (single, wide) = (bounds.evaluation_error().expect("a bound"), bounds.evaluation_error_wide().expect("a bound"));
+        let x: Vec<f64> = random.units(18).iter().map(|x| 3.0 * x).collect();
+        let exact = evaluate(&graph, &x)[graph.output].clone();
+        let row = Array2::from_shape_fn((1, 18), |(_, i)| x[i] as f32);
+        for (computed, bound) in [(Plan::new(&graph).run(row.view()), single), (Wide::new(&graph).run(row.view()), wide)] {
+            let computed: Vec<f64> = computed.iter().map(|&v| v.into()).collect();
+            let (error, allowed) = (distance(&computed, &exact), bound.at(norm(x.iter().copied())));
+            prop_assert!(error <= allowed * (1.0 + 1e-6), "{error} {allowed}");
+        }
     }
 }
 
