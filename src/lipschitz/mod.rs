@@ -26,7 +26,7 @@
 //! | sorted group | 1 |
 //!
 //! Scales behind a dense layer or a convolution (batch normalisation) are
-//! merged with it first. Coefficients that were rounded at load or by the
+//! merged with it first, and scales before it are taken together with it. Coefficients that were rounded at load or by the
 //! merge are covered with the bounds on their errors. Products of activations
 //! and functions of unbounded slope have no constant; the report names the
 //! first on the way.
@@ -131,7 +131,9 @@ impl Network {
                     let bases: Vec<f64> = bases.iter().map(|&v| constants[v]).collect::<Result<_, _>>()?;
                     least = least.min(constant(&norms, &bases));
                 }
-                if let Some((base, constant)) = residual::layer(graph, all, i + 1) {
+                let behind = residual::behind_scales(graph, i + 1)
+                    .map(|(base, op)| (base, Norms::new(&op, &[graph.len(base)], graph.len(i + 1)).whole));
+                if let Some((base, constant)) = behind.or_else(|| residual::layer(graph, all, i + 1)) {
                     least = least.min(times(constant, constants[base]?));
                     // Either holds.
                     layer = layer.filter(|(_, other)| *other < constant).or(Some((base, constant)));

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::affine::Norms;
 use super::units::{Form, Units};
 use super::{conv, matrix, times};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Node, ValueId};
 use crate::kernels::{Matrix, Window2d, matmul};
 use crate::ops::{Affine, Conv, Op, Pick, Scale, Weights};
 use crate::rounding::directed::{add_up, mul_up, sub_up};
@@ -242,26 +242,63 @@ impl<'a> Region<'a> {
         }
         let mut conv = conv?;
         for (scale, behind) in scales {
-            let Some(factor) = &scale.scale else { continue };
-            // Whether it belongs to what a plain convolution writes.
-            let written = behind != conv.transposed;
-            let places = if written { conv.window.positions() } else { conv.window.pixels() };
-            let channels = conv.channels[usize::from(written)];
-            let each = factor.values().exact().len() == channels && factor.inner() == places;
-            if !(factor.is_constant() || each) {
-                return None;
-            }
-            let [ins, outs] = conv.channels.map(|c| c / conv.groups);
-            let taps = conv.window.taps();
-            conv.weight =
-                scaled(&conv.weight, factor.values(), |index| match (factor.is_constant(), written) {
-                    (true, _) => 0,
-                    (_, true) => index / (ins * taps),
-                    _ => index / (outs * ins * taps) * ins + index / taps % ins,
-                })?;
+            conv = folded(conv, scale, behind)?;
         }
         Some(conv)
     }
+}
+
+/// A convolution with a scale per channel behind or before it.
+fn folded(mut conv: Conv, scale: &Scale, behind: bool) -> Option<Conv> {
+    let Some(factor) = &scale.scale else { return Some(conv) };
+    // Whether it belongs to what a plain convolution writes.
+    let written = behind != conv.transposed;
+    let places = if written { conv.window.positions() } else { conv.window.pixels() };
+    let channels = conv.channels[usize::from(written)];
+    let each = factor.values().exact().len() == channels && factor.inner() == places;
+    if !(factor.is_constant() || each) {
+        return None;
+    }
+    let [ins, outs] = conv.channels.map(|c| c / conv.groups);
+    let taps = conv.window.taps();
+    conv.weight = scaled(&conv.weight, factor.values(), |index| match (factor.is_constant(), written) {
+        (true, _) => 0,
+        (_, true) => index / (ins * taps),
+        _ => index / (outs * ins * taps) * ins + index / taps % ins,
+    })?;
+    Some(conv)
+}
+
+/// A dense layer or convolution together with the scales before it, which no
+/// merging of scales behind it takes in: the value before them, and the map.
+pub(super) fn behind_scales(graph: &Graph, value: ValueId) -> Option<(ValueId, Affine)> {
+    let scale = |v: ValueId| match graph.nodes.get(v.checked_sub(1)?) {
+        Some(Node { op: Op::Affine(Affine::Scale(op)), inputs, .. }) => Some((op, inputs[0])),
+        _ => None,
+    };
+    let node = &graph.nodes[value - 1];
+    let Op::Affine(op @ (Affine::Dense(_) | Affine::Conv(_))) = &node.op else { return None };
+    let (mut op, mut base) = (op.clone(), node.inputs[0]);
+    scale(base)?;
+    while let Some((before, input)) = scale(base) {
+        op = match op {
+            Affine::Dense(mut dense) => {
+                if let Some(factor) = &before.scale {
+                    let at = |i: usize| i / factor.inner() % factor.values().exact().len();
+                    let (rows, inputs) = (dense.rows, dense.inputs);
+                    if (inputs..rows * inputs).any(|i| factor.at(i) != factor.at(i % inputs)) {
+                        return None;
+                    }
+                    dense.weight = scaled(&dense.weight, factor.values(), |index| at(index / dense.outputs))?;
+                }
+                Affine::Dense(dense)
+            }
+            Affine::Conv(conv) => Affine::Conv(folded(conv, before, false)?),
+            _ => return None,
+        };
+        base = input;
+    }
+    Some((base, op))
 }
 
 /// Weights times factors; none where the error of a product would not be relative.

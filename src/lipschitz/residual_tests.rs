@@ -249,3 +249,34 @@ fn borders_of_convolutions_count() {
     let total = network(&chain(n, nodes)).total.expect("a constant");
     assert!((1.0 - 1e-12..=1.0 + 1e-4).contains(&total), "{total}");
 }
+
+/// Scales before a layer count together with it: rescaled inputs of a dense layer, channels of a convolution.
+#[test]
+fn scales_before_a_layer_are_taken_with_it() {
+    let (n, outs) = (6, 9);
+    let (w, d) = (entries(n * outs, 1), entries(n, 2).iter().map(|e| (3.0 * e).exp()).collect::<Vec<_>>());
+    let graph = chain(
+        n,
+        vec![(scale(n, d.clone(), 1), vec![0], n), (Op::Affine(dense(n, outs, w.clone())), vec![1], outs)],
+    );
+    let scaled: Vec<f64> = w.iter().enumerate().map(|(i, w)| w * d[i / outs]).collect();
+    close(network(&graph).total.expect("a constant"), norm(&scaled, n, outs), 1e-6);
+    for transposed in [false, true] {
+        let op = Conv { transposed, ..padded(4, [2, 3], entries(54, 3)) };
+        let channels = if transposed { 3 } else { 2 };
+        let d = [0.1, 4.0, 0.7][..channels].to_vec();
+        let [from, to] = conv_lens(&op);
+        let folded = op
+            .weight
+            .exact()
+            .iter()
+            .enumerate()
+            .map(|(index, w)| w * d[if transposed { index / 18 } else { index / 9 % 2 }]);
+        let exact_op = Conv { weight: Weights::new(folded.collect()), ..op.clone() };
+        let graph = chain(
+            from,
+            vec![(scale(from, d.clone(), 16), vec![0], from), (Op::Affine(Affine::Conv(op)), vec![1], to)],
+        );
+        close(network(&graph).total.expect("a constant"), exact(&Affine::Conv(exact_op), &[from], to), 1e-6);
+    }
+}
