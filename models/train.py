@@ -757,7 +757,7 @@ def lipschitz_spec(build, architecture, kind, sigma):
         {"rate": 2e-3, "gain": 12.0, "margin": 1.0} | ({"sigma": sigma} if sigma else {}),
         f"MNIST {kind} network with a Lipschitz constant of 1 by its layers, for l2 balls.",
         architecture,
-        f"cross-entropy on images{noise} of 12 times the logits, that of the label less 1 first; Adam 2e-3, cosine decay",
+        f"cross-entropy of 12 times the logits, that of the label less 1 first, on images{noise}; Adam 2e-3, cosine decay",
         sigma=sigma,
     )
 
