@@ -188,6 +188,68 @@ def mnist_mlp():
     )
 
 
+class Rescaled(nn.Linear):
+    """A linear layer with outputs or inputs divided by roots of row sums of |W W^T| or |W^T W|,
+    whichever is smaller to write: its spectral norm is at most 1 (Prach and Lampert 2022)."""
+
+    def forward(self, x):
+        if self.in_features <= self.out_features:
+            scale = (self.weight.t() @ self.weight).abs().sum(1).rsqrt()
+            return F.linear(x * scale, self.weight, self.bias)
+        scale = (self.weight @ self.weight.t()).abs().sum(1).rsqrt()
+        return F.linear(x, self.weight * scale.unsqueeze(1), self.bias)
+
+
+class Directions(nn.Linear):
+    """A linear layer with rows of length 1."""
+
+    def forward(self, x):
+        return F.linear(x, self.weight / self.weight.norm(dim=1, keepdim=True), self.bias)
+
+
+class Residual(nn.Module):
+    """x - 2 W T^-1 relu(W^T x + b) with T_i = sum_j |W^T W|_ij q_j / q_i (Araujo et al. 2023), which has
+    the Lipschitz constant 1."""
+
+    def __init__(self, width, units):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(units, width))
+        self.bias = nn.Parameter(torch.zeros(units))
+        self.logarithm = nn.Parameter(torch.zeros(units))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, x):
+        q = self.logarithm.exp()
+        sums = ((self.weight @ self.weight.t()).abs() * q).sum(1) / q
+        return x - 2 * F.linear(F.relu(F.linear(x, self.weight, self.bias)) / sums, self.weight.t())
+
+
+class MaxMin(nn.Module):
+    """Every pair of neighbours, sorted (Anil, Lucas and Grosse 2019)."""
+
+    def forward(self, x):
+        first, second = x.view(x.shape[0], -1, 2).split(1, 2)
+        return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 2).flatten(1)
+
+
+def mnist_residual():
+    layers = [Residual(256, 256) for _ in range(3)]
+    return nn.Sequential(nn.Flatten(), Rescaled(784, 256), *layers, Directions(256, 10))
+
+
+def mnist_maxmin():
+    return nn.Sequential(
+        nn.Flatten(),
+        Rescaled(784, 256),
+        MaxMin(),
+        Rescaled(256, 256),
+        MaxMin(),
+        Rescaled(256, 256),
+        MaxMin(),
+        Directions(256, 10),
+    )
+
+
 class Normalise(nn.Module):
     def __init__(self, mean, std):
         super().__init__()
@@ -362,7 +424,9 @@ def log_epoch(epoch, epochs, started, loss, **extra):
 
 
 def train_adam(network, run):
-    """Cross-entropy with Adam on clean, PGD-perturbed or Gaussian-noisy inputs."""
+    """Cross-entropy with Adam on clean, PGD-perturbed or Gaussian-noisy inputs; of logits times `gain`,
+    that of the label less `margin` first."""
+    gain, margin = run.params.get("gain", 1.0), run.params.get("margin", 0.0)
     eps, sigma = run.params.get("pgd_eps"), run.params.get("sigma")
     optimiser = torch.optim.Adam(network.parameters(), lr=run.params["rate"])
     data, started = run.data, time.time()
@@ -379,7 +443,9 @@ def train_adam(network, run):
                 x = pgd_perturb(network, x, labels, now, steps, 2.5 * now / steps)
             if sigma is not None:
                 x = x + sigma * torch.randn_like(x)
-            loss = F.cross_entropy(network(x), labels)
+            logits = network(x)
+            logits = gain * (logits - margin * F.one_hot(labels, logits.shape[1]))
+            loss = F.cross_entropy(logits, labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -643,6 +709,14 @@ CNN = (
     "linear 1568-100, relu, linear 100-10"
 )
 MLP = "flatten, linear 784-256, relu, linear 256-128, relu, linear 128-10"
+RESIDUAL = (
+    "flatten, rescaled linear 784-256, 3 layers x - 2 W T^-1 relu(W'x + b) of 256 units, "
+    "linear 256-10 with rows of length 1; the rescaling is in the file as nodes"
+)
+MAXMIN = (
+    "flatten, rescaled linear 784-256, maximum and minimum of neighbours, twice rescaled linear 256-256 and "
+    "maximum and minimum of neighbours, linear 256-10 with rows of length 1; the rescaling is in the file as nodes"
+)
 RESNET = (
     "ResNet-20 for 32x32 images: normalisation, conv 16, 3 stages of 3 residual blocks with widths "
     "16/32/64, batch norm kept as nodes, 1x1 projections between stages, global average pool, linear 64-10"
@@ -676,6 +750,18 @@ def mlp_spec(sigma):
     )
 
 
+def lipschitz_spec(build, architecture, kind, sigma):
+    noise = f" with Gaussian noise of sigma {sigma}, not clipped" if sigma else ""
+    return Spec(
+        "mnist", build, train_adam, 20, 256,
+        {"rate": 2e-3, "gain": 12.0, "margin": 1.0} | ({"sigma": sigma} if sigma else {}),
+        f"MNIST {kind} network with a Lipschitz constant of 1 by its layers, for l2 balls.",
+        architecture,
+        f"cross-entropy of 12 times the logits, that of the label less 1 first, on images{noise}; Adam 2e-3, cosine decay",
+        sigma=sigma,
+    )
+
+
 NETWORKS = {
     "mnist-cnn-plain": Spec(
         "mnist", mnist_cnn, train_adam, 8, 128, {"rate": 1e-3},
@@ -694,6 +780,8 @@ NETWORKS = {
     "mnist-cnn-ibp0.3": ibp_spec(0.3, eps_train=0.33, epochs=80, kappa_end=0.0),
     "mnist-mlp-noise25": mlp_spec(0.25),
     "mnist-mlp-noise50": mlp_spec(0.5),
+    "mnist-residual-lipschitz1": lipschitz_spec(mnist_residual, RESIDUAL, "residual", 0.1),
+    "mnist-maxmin-lipschitz1": lipschitz_spec(mnist_maxmin, MAXMIN, "sorting", 0.1),
     "cifar-resnet20-noise25": Spec(
         "cifar", cifar_resnet20, train_resnet, 22, 128, {"sigma": 0.25, "rate": 0.2, "decay": 5e-4},
         "CIFAR-10 residual network with batch norm trained under Gaussian noise of sigma 0.25, for randomized smoothing.",

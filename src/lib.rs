@@ -27,7 +27,7 @@
 //! | [`ops`] | the operators: all that the toolkit knows of them |
 //! | [`graph`] | networks as plain data |
 //! | [`onnx`] | `.onnx` files to graphs and back |
-//! | [`exec`] | batched inference in f32 |
+//! | [`exec`] | batched inference in f32, and in f64 where rounding is charged for |
 //! | [`bounds`] | sound bounds in f64 |
 //! | [`lipschitz`] | Lipschitz constants of networks, and the error of an f32 evaluation |
 //! | [`smoothing`] | noise distributions, simplex maps, confidence bounds, radii, the two-step procedure |

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::kernels::{Kernel, dispatch};
+use crate::rounding::directed::{add_up, mul_up, sqrt_up, sub_up};
 use crate::rounding::outward;
 
 /// One l-inf box for each network input: all `z` with `lower <= z <= upper`
@@ -208,6 +209,27 @@ impl InputBox {
     #[must_use]
     pub fn upper(&self) -> ArrayView2<'_, f64> {
         self.upper.view()
+    }
+
+    /// The centre of set `i`: that of its ball, else about that of its box.
+    #[must_use]
+    pub fn centre(&self, i: usize) -> Vec<f64> {
+        match &self.ball {
+            Some(ball) => ball.centre.row(i).to_vec(),
+            None => self.lower.row(i).iter().zip(self.upper.row(i)).map(|(l, u)| 0.5 * l + 0.5 * u).collect(),
+        }
+    }
+
+    /// At least the l2 distance of any point of set `i` from its [centre](Self::centre).
+    #[must_use]
+    pub fn distance(&self, i: usize) -> f64 {
+        let ends = self.lower.row(i).into_iter().zip(self.upper.row(i));
+        let square = self.centre(i).into_iter().zip(ends).fold(0.0, |sum, (c, (&l, &u))| {
+            let side = sub_up(c, l).max(sub_up(u, c));
+            add_up(sum, mul_up(side, side))
+        });
+        // A ball of the l1 norm lies in that of the l2 norm.
+        self.ball.as_ref().map_or(f64::INFINITY, |ball| ball.eps).min(sqrt_up(square))
     }
 
     /// Number of boxes.

@@ -14,12 +14,13 @@ use super::linear::{Effort, Function, Plan, Relaxed, Row};
 use super::{InputBox, Intervals, propagate};
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Op, Weights};
+use crate::rounding::directed::{add_up, div_down, mul_up, sub_down};
 use crate::rounding::{centre_radius, gamma, underflow};
 
 /// Inputs that pass through the network together.
 const TILE: usize = 16;
 
-/// How margins are bounded, from the fastest to, nearly always, the tightest.
+/// How margins are bounded; linear bounds from the fastest to, nearly always, the tightest.
 /// None is ever looser than [`Method::Ibp`], and [`Method::Best`] certifies
 /// whatever one of the others does; tighter intervals can lead to lines that
 /// are worse for a margin, so [`Method::Crown`] may rarely fall behind
@@ -36,11 +37,24 @@ pub enum Method {
     /// The same with lines optimised for every margin that is not yet
     /// certified (Xu et al. 2021).
     AlphaCrown,
-    /// For each input the first of the above that certifies it.
+    /// The margin at the centre less the Lipschitz constant of the margin times
+    /// the distance (Tsuzuku et al. 2018); see [`Steepness`]. For the l2 norm.
+    Lipschitz,
+    /// For each input the first of the above that certifies it, from the
+    /// cheapest on; [`Method::Lipschitz`] for balls only.
     Best,
     /// The same, then branch and bound ([`crate::verify`]) until the input is certified or falsified; its
     /// bounds alone are those of [`Method::Best`].
     Complete,
+}
+
+/// l2 Lipschitz constants of the outputs of a network, from above; infinite
+/// where there are none. [`crate::lipschitz::margin_bounds`] gives them.
+pub trait Steepness: Send + Sync {
+    /// For every class the constant of `logit_label - logit_class`.
+    fn margins(&self, label: usize) -> &[f64];
+    /// For every class the constant of its logit.
+    fn outputs(&self) -> Vec<f64>;
 }
 
 impl Method {
@@ -51,7 +65,10 @@ impl Method {
             Self::CrownIbp => &[Self::CrownIbp],
             Self::Crown => &[Self::Crown],
             Self::AlphaCrown => &[Self::AlphaCrown],
-            Self::Best | Self::Complete => &[Self::Ibp, Self::CrownIbp, Self::Crown, Self::AlphaCrown],
+            Self::Lipschitz => &[Self::Lipschitz],
+            Self::Best | Self::Complete => {
+                &[Self::Ibp, Self::Lipschitz, Self::CrownIbp, Self::Crown, Self::AlphaCrown]
+            }
         }
     }
 
@@ -61,7 +78,7 @@ impl Method {
             Some((Effort { tighten, choices, ..Effort::default() }, iterations))
         };
         match self {
-            Self::Ibp => None,
+            Self::Ibp | Self::Lipschitz => None,
             Self::CrownIbp => effort(false, false, 0),
             Self::Crown => effort(true, false, 0),
             Self::AlphaCrown => effort(true, true, 20),
@@ -111,6 +128,7 @@ pub struct MarginBounds<'a> {
     plan: Plan<'a>,
     keep: Vec<bool>,
     elisions: Vec<OnceLock<Elision>>,
+    constants: Option<Box<dyn Steepness>>,
 }
 
 impl<'a> MarginBounds<'a> {
@@ -127,7 +145,39 @@ impl<'a> MarginBounds<'a> {
             }
         }
         let elisions = (0..graph.output_len()).map(|_| OnceLock::new()).collect();
-        Self { graph, method, plan: Plan::new(graph), keep, elisions }
+        Self { graph, method, plan: Plan::new(graph), keep, elisions, constants: None }
+    }
+
+    /// With Lipschitz constants, without which [`Method::Lipschitz`] is [`Method::Ibp`].
+    #[must_use]
+    pub fn with_constants(self, constants: Box<dyn Steepness>) -> Self {
+        Self { constants: Some(constants), ..self }
+    }
+
+    /// The margins of one input by Lipschitz constants: lower bounds at the centre of its box or ball,
+    /// and constants; none without constants.
+    fn steep(&self, boxes: &InputBox, i: usize, label: usize) -> Option<(Vec<f64>, &[f64])> {
+        let constants = self.constants.as_ref()?.margins(label);
+        let centre = boxes.centre(i);
+        let point = Intervals { lower: centre.clone(), upper: centre };
+        let values = propagate(self.graph, 1, point, |v| self.keep[v]);
+        Some((self.from_values(&values, &[label]).lower.into_raw_vec_and_offset().0, constants))
+    }
+
+    /// An l2 radius around the centre of every set within which Lipschitz constants prove its label: the
+    /// least quotient of a margin and its constant, rounded down; 0 where they prove none.
+    ///
+    /// # Panics
+    /// As [`MarginBounds::bound`].
+    #[must_use]
+    pub fn radius(&self, boxes: &InputBox, i: usize, label: usize) -> f64 {
+        let Some((margins, constants)) = self.steep(boxes, i, label) else { return 0.0 };
+        let others = margins.iter().zip(constants).enumerate().filter(|(class, _)| *class != label);
+        others.fold(f64::INFINITY, |least, (_, (&margin, &constant))| {
+            // Strictly within, as a margin of zero is no certificate.
+            let radius = div_down(margin, constant).next_down();
+            if !(radius > 0.0) || !constant.is_finite() { 0.0 } else { least.min(radius) }
+        })
     }
 
     /// Margin bounds of every box against its label. Parallel over tiles of
@@ -151,6 +201,10 @@ impl<'a> MarginBounds<'a> {
             let values = propagate(self.graph, labels.len(), input, |v| self.keep[v]);
             out.assign(&self.from_values(&values, labels).lower);
         });
+        if self.method == Method::Lipschitz {
+            // From one evaluation alone.
+            lower.mapv_inplace(|m| if m == f64::INFINITY { m } else { f64::NEG_INFINITY });
+        }
         let mut methods = vec![Method::Ibp; boxes.len()];
         if self.method != Method::Ibp {
             let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(&mut methods);
@@ -177,6 +231,21 @@ impl<'a> MarginBounds<'a> {
             lower.assign(&aview1(&intervals.lower));
             upper.assign(&aview1(&intervals.upper));
             let undefined = |v: &Intervals| v.lower.iter().any(|x| x.is_nan());
+            if self.method == Method::Lipschitz
+                && let Some(constants) = &self.constants
+            {
+                let (centre, distance) = (boxes.centre(i), boxes.distance(i));
+                let point = Intervals { lower: centre.clone(), upper: centre };
+                let values = propagate(self.graph, 1, point, |v| v == self.graph.output);
+                let at = &values[self.graph.output];
+                for (class, constant) in constants.outputs().into_iter().enumerate() {
+                    if constant.is_finite() && !at.lower[class].is_nan() && !at.upper[class].is_nan() {
+                        let reach = mul_up(constant, distance);
+                        lower[class] = lower[class].max(sub_down(at.lower[class], reach));
+                        upper[class] = upper[class].min(add_up(at.upper[class], reach));
+                    }
+                }
+            }
             if linear.is_none() || relaxed.values.iter().any(undefined) {
                 return;
             }
@@ -200,10 +269,21 @@ impl<'a> MarginBounds<'a> {
         let others: Vec<usize> = (0..classes).filter(|&c| c != label).collect();
         let mut used = Method::Ibp;
         for &stage in self.method.stages() {
-            let Some((effort, iterations)) = stage.linear() else { continue };
             if self.method == Method::Best && margins.iter().all(|&m| m > 0.0) {
                 break;
             }
+            if stage == Method::Lipschitz
+                && (self.method == stage || boxes.balls().is_some())
+                && let Some((centre, constants)) = self.steep(boxes, i, label)
+            {
+                used = stage;
+                let distance = boxes.distance(i);
+                for class in others.iter().copied().filter(|&class| constants[class].is_finite()) {
+                    let margin = sub_down(centre[class], mul_up(constants[class], distance));
+                    margins[class] = margins[class].max(margin);
+                }
+            }
+            let Some((effort, iterations)) = stage.linear() else { continue };
             used = stage;
             let relaxed = Relaxed::of_set(self.graph, &self.plan, boxes, i, effort);
             // Where the network may be undefined nothing is certified; a later

@@ -14,5 +14,5 @@ pub(crate) mod transpose;
 pub(crate) use crate::rounding;
 pub use input::{Ball, BoxError, InputBox, Norm};
 pub use interval::{Intervals, propagate};
-pub use margin::{MarginBounds, Margins, Method};
+pub use margin::{MarginBounds, Margins, Method, Steepness};
 pub use region::{Eps, Region};

@@ -32,6 +32,15 @@ pub(super) fn norm(conv: &Conv) -> f64 {
     greatest
 }
 
+/// A bound that costs little: the sum of the Frobenius norms of the channel
+/// matrices of the taps, each of which is applied to a shifted image.
+pub(super) fn coarse(conv: &Conv, weight: &[f64]) -> f64 {
+    let taps = conv.window.taps();
+    let of =
+        |tap: usize| matrix::frobenius(&weight.iter().copied().skip(tap).step_by(taps).collect::<Vec<_>>());
+    (0..taps).fold(0.0, |sum, tap| add_up(sum, of(tap)))
+}
+
 /// Of one group, as a matrix of outputs by inputs.
 fn written_out(conv: &Conv, weight: &[f64], enough: f64) -> f64 {
     let w = &conv.window;

@@ -11,6 +11,10 @@
 //!   `||v' - v|| <= sum ||A_i|| e_i + local error`, where the first part is what
 //!   the exact node makes of errors before it.
 //!
+//! Across a layer whose constant is less than the norms of its nodes give, the
+//! error before it counts with that constant, and the sum above is taken from
+//! the layer's computed input on.
+//!
 //! The local error of an affine node, with `u = 2^-24`, `n` terms in a sum,
 //! stored coefficients and biases within `r` (relative) and `b` (absolute) of
 //! the true ones, and each rounded once more to f32, is
@@ -29,7 +33,7 @@ use crate::bounds::{Intervals, propagate};
 use crate::ops::Op;
 use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
 
-/// Unit roundoff of f32.
+/// Unit roundoff of f32. That of f64 bounds in its place what [`Wide`](crate::exec::Wide) computes.
 const UNIT: f64 = 1.0 / 16_777_216.0;
 /// Four times the error of an f32 operation that underflows.
 const TINY: f64 = 4.0 * 7.006_492_321_624_086e-46;
@@ -115,6 +119,19 @@ impl Network {
     /// below `2^-24` of the value, as it is for all functions of the toolkit.
     #[must_use]
     pub fn evaluation_error(&self) -> Option<EvaluationError> {
+        self.error_with(UNIT)
+    }
+
+    /// The same for [`Wide`](crate::exec::Wide), whose inputs and outputs are rounded to f32, and nothing
+    /// between. Functions that are not piecewise linear are relied on as in
+    /// [`Network::evaluation_error`].
+    #[must_use]
+    pub fn evaluation_error_wide(&self) -> Option<EvaluationError> {
+        self.error_with(0.5 * f64::EPSILON)
+    }
+
+    /// With the unit roundoff of the operations.
+    fn error_with(&self, unit: f64) -> Option<EvaluationError> {
         let graph = &self.fused.graph;
         let zero = vec![0.0; graph.input_len()];
         let at_zero = Intervals { lower: zero.clone(), upper: zero };
@@ -130,20 +147,53 @@ impl Network {
         });
         let sizes: Vec<Growth> = sizes.collect();
         let mut peak = Growth { constant: 0.0, slope: 1.0 };
-        let mut errors = vec![Some(Growth { constant: mul_up(TINY, graph.input_len() as f64), slope: UNIT })];
-        for (i, (node, norms)) in graph.nodes.iter().zip(&self.norms).enumerate() {
-            let inputs: Option<Vec<(Growth, Growth)>> =
-                node.inputs.iter().map(|&v| Some((errors[v]?, sizes[v]))).collect();
-            let error = inputs.and_then(|inputs| {
-                let carried = inputs.iter().zip(&norms.parts);
-                let carried = carried.fold(Growth::default(), |sum, ((e, _), &a)| sum.plus(e.times(a)));
-                let (local, most) = self.local(i, &inputs, norms, sizes[i + 1].plus(carried))?;
+        let input = Growth { constant: mul_up(TINY, graph.input_len() as f64), slope: UNIT };
+        let mut errors = vec![Some(input)];
+        for i in 0..graph.nodes.len() {
+            let step = self.step(unit, i, &errors, &sizes);
+            let mut error = step.map(|(error, most)| {
                 peak = peak.larger(most);
-                Some(carried.plus(local)).filter(|e| e.is_finite() && sizes[i + 1].is_finite())
+                error
             });
+            if let (Some(long), Some((base, constant))) = (error, self.layers[i + 1]) {
+                // The layer as a whole carries the error before it; what it adds itself is that of an
+                // evaluation from what was computed there.
+                let inside = |v: usize| sizes[v].plus(errors.get(v).copied().flatten().unwrap_or(long));
+                let moved: Vec<Growth> = (0..=i + 1).map(inside).collect();
+                let mut own: Vec<Option<Growth>> = vec![None; base];
+                own.push(Some(Growth::default()));
+                (base..=i).for_each(|j| own.push(self.step(unit, j, &own, &moved).map(|(own, _)| own)));
+                let short =
+                    own[i + 1].zip(errors[base]).map(|(own, before)| before.times(constant).plus(own));
+                let typical = sqrt_up(graph.input_len() as f64);
+                error = short.filter(|short| short.at(typical) < long.at(typical)).or(error);
+            }
             errors.push(error);
         }
-        errors[graph.output].map(|error| EvaluationError { error, peak })
+        let error = errors[graph.output]?;
+        let tiny = mul_up(TINY, sqrt_up(graph.output_len() as f64));
+        let last = sizes[graph.output].plus(error).times(UNIT).plus(Growth::constant(tiny));
+        let error = if unit < UNIT { error.plus(last) } else { error };
+        Some(EvaluationError { error, peak })
+    }
+
+    /// The error of node `i`'s result from the errors and sizes of values before it, and the largest
+    /// number on the way.
+    fn step(
+        &self,
+        unit: f64,
+        i: usize,
+        errors: &[Option<Growth>],
+        sizes: &[Growth],
+    ) -> Option<(Growth, Growth)> {
+        let (node, norms) = (&self.fused.graph.nodes[i], &self.norms[i]);
+        let inputs = node.inputs.iter().map(|&v| Some((errors[v]?, sizes[v])));
+        let inputs: Vec<(Growth, Growth)> = inputs.collect::<Option<_>>()?;
+        let carried = inputs.iter().zip(&norms.parts);
+        let carried = carried.fold(Growth::default(), |sum, ((e, _), &a)| sum.plus(e.times(a)));
+        let (local, most) = self.local(unit, i, &inputs, norms, sizes[i + 1].plus(carried))?;
+        let error = carried.plus(local);
+        (error.is_finite() && sizes[i + 1].is_finite()).then_some((error, most))
     }
 
     /// The rounding of node `i` itself, and the largest number on the way.
@@ -151,6 +201,7 @@ impl Network {
     /// its exact result for the inputs as computed.
     fn local(
         &self,
+        unit: f64,
         i: usize,
         inputs: &[(Growth, Growth)],
         norms: &Norms,
@@ -173,13 +224,15 @@ impl Network {
                 let local = result.times(relative * UNIT).plus(absolute);
                 return Some((local, result.plus(local)));
             }
-            Op::Elementwise(_) => {
-                let local = result.times(2.0 * UNIT).plus(Growth::constant(mul_up(TINY, root)));
+            Op::Elementwise(f) => {
+                // Of straight pieces each is one product, evaluated in f64.
+                let unit = if f.slope(0, 0.0).is_some() { 4.0 * unit } else { 2.0 * UNIT };
+                let local = result.times(unit).plus(Growth::constant(mul_up(TINY, root)));
                 return Some((local, result.plus(local)));
             }
         };
         let terms = op.terms() as f64;
-        let units = (terms + 4.0) * UNIT;
+        let units = (terms + 4.0) * unit;
         let relative = op.relative_error();
         if !(units < 0.5 && relative < 0.5) {
             return None;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+#[path = "residual_tests.rs"]
+mod residual_layers;
+
 use super::*;
 use crate::kernels::Window2d;
 use crate::ops::*;
@@ -326,4 +329,72 @@ fn singular_values_agree_with_gram_iteration() {
         }
     }
     assert_eq!(lapack::norm(&[f64::NAN; 4], 2, 2), None);
+}
+
+/// Maxima and minima of the same pairs, in the forms and layouts that they are written in.
+#[test]
+fn permutations_have_constant_one() {
+    let scale = |c: f64| {
+        let scale = Some(Periodic::constant(c));
+        Op::Affine(Affine::Scale(Scale { len: 4, scale, shift: None, shift_error: 0.0 }))
+    };
+    let sum =
+        |a: f64, b: f64| Op::Affine(Affine::Sum(Sum { len: 4, coefficients: Weights::new(vec![a, b]) }));
+    let select = |source: [usize; 4]| Op::Affine(Affine::Sparse(Sparse::select(vec![8], source)));
+    let all = |source: [usize; 8]| Op::Affine(Affine::Sparse(Sparse::select(vec![4, 4], source)));
+    let max = || {
+        let groups = Groups::new((0..4).map(|i| [i, 4 + i]));
+        Op::Product(Product::Max { inputs: vec![4, 4], groups })
+    };
+    let f = |f: Arc<dyn Function>| Op::Elementwise(f);
+    let total = |nodes: Vec<(Op, Vec<usize>)>| {
+        let mut graph = graph(4, nodes);
+        graph.input_shape = vec![1, 8];
+        let last = graph.nodes.len() - 1;
+        graph.nodes[last].shape = vec![1, 8];
+        network(&graph).total.expect("a constant")
+    };
+    let rows = [0, 1, 2, 3, 4, 5, 6, 7];
+    let pairs = [0, 4, 1, 5, 2, 6, 3, 7];
+    let halves = || vec![(select([0, 1, 2, 3]), vec![0]), (select([4, 5, 6, 7]), vec![0])];
+    let neighbours = || vec![(select([0, 2, 4, 6]), vec![0]), (select([1, 3, 5, 7]), vec![0])];
+    for (parts, joined) in [(halves(), rows), (halves(), pairs), (neighbours(), pairs), (neighbours(), rows)]
+    {
+        let with = |more: Vec<(Op, Vec<usize>)>| total([parts.clone(), more].concat());
+        // max and -max(-a, -b).
+        let extrema = vec![(max(), vec![1, 2]), (scale(-1.0), vec![1]), (scale(-1.0), vec![2])];
+        let extrema =
+            [extrema, vec![(max(), vec![4, 5]), (scale(-1.0), vec![6]), (all(joined), vec![3, 7])]].concat();
+        assert_eq!(with(extrema), 1.0);
+        // b + relu(a - b) and a - relu(a - b).
+        let difference = vec![(sum(1.0, -1.0), vec![1, 2]), (f(Arc::new(Relu)), vec![3])];
+        let kinked =
+            vec![(sum(1.0, 1.0), vec![2, 4]), (sum(1.0, -1.0), vec![1, 4]), (all(joined), vec![5, 6])];
+        assert_eq!(with([difference.clone(), kinked].concat()), 1.0);
+        // (a + b)/2 + |a - b|/2 and (a + b)/2 - |a - b|/2.
+        let size =
+            vec![(sum(1.0, -1.0), vec![1, 2]), (f(Arc::new(Abs)), vec![3]), (sum(1.0, 1.0), vec![1, 2])];
+        let halved =
+            vec![(sum(0.5, 0.5), vec![5, 4]), (sum(0.5, -0.5), vec![5, 4]), (all(joined), vec![6, 7])];
+        assert_eq!(with([size, halved].concat()), 1.0);
+        // Two maxima of the same pair repeat an entry.
+        close(with(vec![(max(), vec![1, 2]), (all(joined), vec![3, 3])]), 2f64.sqrt(), 1e-12);
+        // A minimum of the pair moved by one is another: both can be one entry.
+        let shift = Scale { len: 4, scale: None, shift: Some(Periodic::constant(1.0)), shift_error: 0.0 };
+        let moved = vec![(max(), vec![1, 2]), (Op::Affine(Affine::Scale(shift)), vec![1])];
+        let least =
+            vec![(sum(1.0, -1.0), vec![4, 2]), (f(Arc::new(Relu)), vec![5]), (sum(1.0, -1.0), vec![4, 6])];
+        close(with([moved, least, vec![(all(joined), vec![3, 7])]].concat()), 2f64.sqrt(), 1e-12);
+    }
+    // relu(x) beside relu(-x), and x - relu(x).
+    let both = vec![(scale(-1.0), vec![0]), (f(Arc::new(Relu)), vec![0]), (f(Arc::new(Relu)), vec![1])];
+    let mut both = graph(4, [both, vec![(all(rows), vec![2, 3])]].concat());
+    both.nodes[3].shape = vec![1, 8];
+    assert_eq!(network(&both).total, Some(1.0));
+    let below = graph(4, vec![(f(Arc::new(Relu)), vec![0]), (sum(1.0, -1.0), vec![0, 1])]);
+    assert_eq!(network(&below).total, Some(1.0));
+    // All of a sorted group, however long.
+    let groups = Groups::new((0..300).map(|_| 0..300));
+    let sorted = Op::Product(Product::Rank { inputs: vec![300], groups, ranks: (0..300).collect() });
+    assert_eq!(network(&graph(300, vec![(sorted, vec![0])])).total, Some(1.0));
 }

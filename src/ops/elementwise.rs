@@ -59,10 +59,17 @@ pub trait Function: Debug + Send + Sync {
         None
     }
 
+    /// Least and greatest slope of a line through two points of the function, rounded outward;
+    /// `None` where there are none on the whole line, or none are known.
+    fn slopes(&self) -> Option<[f64; 2]> {
+        None
+    }
+
     /// A Lipschitz constant of the function, rounded up; `None` where there is
     /// none on the whole line, or none is known.
     fn lipschitz(&self) -> Option<f64> {
-        None
+        let [least, greatest] = self.slopes()?.map(f64::abs);
+        Some(if least > greatest || least.is_nan() { least } else { greatest })
     }
 
     /// Whether `eval` does not depend on the entry. Only then may tensors be evaluated in pieces, or

@@ -51,8 +51,8 @@ impl Function for Sigmoid {
     fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
         near(sigmoid_slope(x))
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(0.25)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 0.25])
     }
 }
 
@@ -109,8 +109,8 @@ impl Function for Tanh {
         // `tanh x = 2 sigmoid(2 x) - 1`.
         near(4.0 * sigmoid_slope(2.0 * x))
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -137,8 +137,8 @@ impl Function for Softplus {
     fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
         near(sigmoid(x))
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -176,9 +176,11 @@ impl Function for Elu {
         let left = x < 0.0 || (x == 0.0 && toward < 0.0);
         if left { near(self.gamma * self.alpha * libm::exp(x)) } else { (self.gamma, self.gamma) }
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // Up to rounding: three products at most.
-        Some(self.gamma.abs() * self.alpha.abs().max(1.0) * (1.0 + ELEMENTARY))
+        let ends = [0.0, self.gamma, self.gamma * self.alpha].map(|slope| slope * (1.0 + ELEMENTARY));
+        let [least, most] = [ends[0].min(ends[1]).min(ends[2]), ends[0].max(ends[1]).max(ends[2])];
+        ends.iter().all(|slope| slope.is_finite()).then_some([least, most])
     }
 }
 
@@ -207,9 +209,9 @@ impl Function for Erf {
         // The rounding of the square.
         around(slope, (ELEMENTARY + (x * x).min(1e3) * f64::EPSILON) * slope + TINY)
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // 2 / sqrt(pi), at 0.
-        Some(std::f64::consts::FRAC_2_SQRT_PI.next_up())
+        Some([0.0, std::f64::consts::FRAC_2_SQRT_PI.next_up()])
     }
 }
 
@@ -256,9 +258,9 @@ impl Function for Gelu {
         let relative = ELEMENTARY + (x * x).min(2e3) * 4.0 * f64::EPSILON;
         around(below + x * density, relative * (below + (x * density).abs()) + TINY * (1.0 + x.abs()))
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // Phi(x) + x phi(x) is greatest at sqrt(2): 1.128904145...
-        Some(1.128_904_2)
+        Some([-0.128_904_2, 1.128_904_2])
     }
 }
 
@@ -311,9 +313,9 @@ impl Function for GeluTanh {
         let relative = ELEMENTARY * (2.0 + 2.0 * w.abs());
         around(base + tilt, relative * (base + tilt.abs()) + TINY * (1.0 + x.abs() * rise))
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // The slope is greatest near 1.4185: 1.128993068...
-        Some(1.128_994)
+        Some([-0.128_994, 1.128_994])
     }
 }
 
@@ -365,9 +367,9 @@ impl Function for Silu {
         }
         around(base + tilt, 2.0 * ELEMENTARY * (base + tilt.abs()) + TINY * (1.0 + x.abs()))
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // The slope at the positive inflection: 1.0998393201...
-        Some(1.099_839_4)
+        Some([-0.099_839_4, 1.099_839_4])
     }
 }
 
@@ -434,8 +436,8 @@ impl Function for Mish {
         let tilt = x * slope;
         around(base + tilt, 2.0 * ELEMENTARY * (base + tilt.abs()) + TINY * (1.0 + x.abs()))
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // The slope at the positive inflection: 1.0884981612...
-        Some(1.088_498_2)
+        Some([-0.2, 1.088_498_2])
     }
 }

@@ -46,14 +46,17 @@ impl Function for Relu {
     fn split_point(&self, _: usize, lower: f64, upper: f64) -> Option<f64> {
         (lower < 0.0 && upper > 0.0).then_some(0.0)
     }
+    fn shapes(&self, _: usize, _: f64, _: f64) -> Vec<(f64, Shape)> {
+        vec![(0.0, Shape::Straight), (f64::INFINITY, Shape::Straight)]
+    }
     fn apply32(&self, _: usize, data: &mut [f32]) {
         // NaN must stay NaN: `max` would hide it.
         for x in data {
             *x = if *x < 0.0 { 0.0 } else { *x };
         }
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -94,12 +97,14 @@ impl Function for LeakyRelu {
         let slope = if x < 0.0 || (x == 0.0 && toward < 0.0) { self.slope.at(i) } else { 1.0 };
         (slope, slope)
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         let slope = self.slope.values();
-        let steepest =
-            slope.absolute().iter().fold(1.0, |m: f64, &s| if s > m || s.is_nan() { s } else { m });
-        let error = slope.relative_error();
-        Some(if error == 0.0 { steepest } else { steepest * (1.0 + 2.0 * error + 4.0 * f64::EPSILON) })
+        // NaN must stay.
+        let least = slope.exact().iter().fold(1.0, |m: f64, &s| if s < m || s.is_nan() { s } else { m });
+        let most = slope.exact().iter().fold(1.0, |m: f64, &s| if s > m || s.is_nan() { s } else { m });
+        let error = 2.0 * slope.relative_error();
+        let wider = |s: f64| if error == 0.0 { 0.0 } else { s.abs() * (error + 4.0 * f64::EPSILON) };
+        Some([least - wider(least), most + wider(most)])
     }
 }
 
@@ -143,8 +148,8 @@ impl Function for Clip {
         let slope = f64::from(u8::from(free));
         (slope, slope)
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -178,8 +183,8 @@ impl Function for Abs {
         let slope = if x < 0.0 || (x == 0.0 && toward < 0.0) { -1.0 } else { 1.0 };
         (slope, slope)
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([-1.0, 1.0])
     }
 }
 
@@ -258,8 +263,8 @@ impl Function for HardSwish {
             around((2.0 * x + 3.0) / 6.0, 4.0 * f64::EPSILON)
         }
     }
-    fn lipschitz(&self) -> Option<f64> {
+    fn slopes(&self) -> Option<[f64; 2]> {
         // The slope x/3 + 1/2 at x = 3.
-        Some(1.5)
+        Some([-0.5, 1.5])
     }
 }

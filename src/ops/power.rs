@@ -141,8 +141,8 @@ impl Function for Pow {
             _ => around(slope, if x == 0.0 { 0.0 } else { relative * slope.abs() + TINY * (1.0 + p.abs()) }),
         }
     }
-    fn lipschitz(&self) -> Option<f64> {
-        (self.exponent == 1.0).then_some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        (self.exponent == 1.0).then_some([1.0; 2])
     }
 }
 
@@ -170,8 +170,8 @@ impl Function for Softsign {
         let d = 1.0 + x.abs();
         near(1.0 / d / d)
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([0.0, 1.0])
     }
 }
 
@@ -239,8 +239,8 @@ impl Function for Sin {
     fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
         near(libm::cos(x))
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([-1.0, 1.0])
     }
 }
 
@@ -270,7 +270,7 @@ impl Function for Cos {
     fn derivative(&self, _: usize, x: f64, _: f64) -> (f64, f64) {
         near(-libm::sin(x))
     }
-    fn lipschitz(&self) -> Option<f64> {
-        Some(1.0)
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([-1.0, 1.0])
     }
 }

@@ -2,6 +2,8 @@
 //! and the maximum and its smooth form, which answer the same questions. What
 //! they say of their planes is in `planes`; every analysis asks, none matches.
 
+use std::collections::HashMap;
+
 use super::sparse::{Groups, gather_inputs};
 use crate::kernels::{Matrix, Scalar, matmul};
 
@@ -203,7 +205,8 @@ impl Product {
     /// where there are none.
     ///
     /// A maximum, sorted value or log-sum-exp of a group moves by at most the largest change of an entry, hence by at
-    /// most the l2 norm of the group's changes; an entry counts once for every group that it is in.
+    /// most the l2 norm of the group's changes; an entry counts once for every group that it is in. Sorted values of
+    /// one and the same group are different entries of it, so they count once together.
     #[must_use]
     pub fn squared_lipschitz(&self) -> Option<(f64, Vec<f64>)> {
         let (Self::Max { inputs: lens, groups }
@@ -213,7 +216,21 @@ impl Product {
             return None;
         };
         let mut counts = vec![0_u32; lens.iter().sum()];
-        groups.iter().flat_map(|(_, group)| group).for_each(|&j| counts[j as usize] += 1);
+        if let Self::Rank { ranks, .. } = self {
+            // For every group, how often each of its ranks is asked for.
+            let mut asked: HashMap<&[u32], HashMap<u32, u32>> = HashMap::new();
+            for ((_, group), &rank) in groups.iter().zip(ranks) {
+                *asked.entry(group).or_default().entry(rank).or_default() += 1;
+            }
+            for (group, ranks) in asked {
+                let most = ranks.into_values().max().unwrap_or(0);
+                for &j in group {
+                    counts[j as usize] += most;
+                }
+            }
+        } else {
+            groups.iter().flat_map(|(_, group)| group).for_each(|&j| counts[j as usize] += 1);
+        }
         let most = |counts: &[u32]| f64::from(counts.iter().copied().max().unwrap_or(0));
         let mut rest = &counts[..];
         let parts = lens.iter().map(|&len| {

@@ -14,6 +14,7 @@ use crate::attack::Pgd;
 use crate::bounds::{Eps, MarginBounds, Method, Norm};
 use crate::exec::Plan;
 use crate::graph::Graph;
+use crate::lipschitz::margin_bounds;
 use crate::verify::Verdict;
 
 /// Halvings: the radius is found to a thousandth of the largest eps.
@@ -65,7 +66,7 @@ impl<'a> Brackets<'a> {
         attack: Option<Pgd>,
         timeout: Option<Duration>,
     ) -> Result<Self, String> {
-        let bounds = MarginBounds::new(network.0, method);
+        let bounds = margin_bounds(network.0, method);
         let complete =
             (method == Method::Complete).then(|| Complete::new(network.0, norm, timeout)).transpose()?;
         let network = Network::new(network, norm, clip, attack)?;
@@ -94,12 +95,19 @@ impl<'a> Brackets<'a> {
             |low: f64, high: f64| Eps::try_from(0.5 * (low + high)).map_err(|e| Failure::Question(e.into()));
         let limit = self.limit.value();
         let (mut low, mut high) = (0.0, limit);
-        if proved(&self.limit)? {
+        if self.method == Method::Lipschitz && self.network.norm == Norm::L2 {
+            // One evaluation, and no search.
+            let sets = self.network.sets(batch, row..row + 1, &self.limit)?;
+            (low, high) = (self.bounds.radius(&sets, 0, label).min(limit), 0.0);
+        } else if proved(&self.limit)? {
             low = limit;
         }
         for _ in 0..HALVINGS {
             let middle = middle(low, high)?;
-            if low < high && proved(&middle)? {
+            if low >= high {
+                break;
+            }
+            if proved(&middle)? {
                 low = middle.value();
             } else {
                 high = middle.value();

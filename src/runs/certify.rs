@@ -15,6 +15,7 @@ use crate::attack::{Attacked, Pgd, class_of};
 use crate::bounds::{Eps, InputBox, MarginBounds, Margins, Method, Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
+use crate::lipschitz::margin_bounds;
 use crate::verify::{Outcome, Verdict};
 
 /// What is known of one input at one eps.
@@ -163,7 +164,7 @@ pub struct Certify<'a> {
 pub(super) struct Network<'a> {
     pub(super) graph: &'a Graph,
     plan: &'a Plan,
-    norm: Norm,
+    pub(super) norm: Norm,
     clip: Option<(f64, f64)>,
     pub(super) attack: Option<Pgd>,
 }
@@ -258,7 +259,7 @@ impl<'a> Certify<'a> {
             return Err("no eps or no method; give at least one of each".into());
         }
         let graph = network.graph;
-        let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m)));
+        let bounds = |&m: &Option<Method>| (m, m.map(|m| margin_bounds(graph, m)));
         let searched = methods.contains(&Some(Method::Complete));
         let complete = searched.then(|| Complete::new(graph, norm, timeout)).transpose()?;
         Ok(Self { eps, methods: methods.iter().map(bounds).collect(), complete, keep: None, network })

@@ -17,7 +17,7 @@ use super::radius::Lipschitz;
 use super::row_space::RowSpace;
 use super::sampler::{NoisyInputs, Sampler};
 use super::simplex::SimplexMap;
-use crate::exec::Plan;
+use crate::exec::{Plan, Wide};
 use crate::graph::Graph;
 use crate::lipschitz::{EvaluationError, Network};
 use crate::random::InputStreams;
@@ -49,8 +49,15 @@ pub struct Options {
 
 /// A network as the base classifier of a [`Certifier`].
 pub struct BaseNetwork {
-    plan: Plan,
+    evaluation: Evaluation,
     row_space: Option<RowSpace>,
+}
+
+enum Evaluation {
+    /// In f32.
+    Fast(Plan),
+    /// In f64, for radii that are charged for rounding.
+    Wide(Wide),
 }
 
 impl BaseNetwork {
@@ -66,7 +73,10 @@ impl BaseNetwork {
     /// The network's logits (`samples x classes`) on noisy inputs, in parallel.
     #[must_use]
     pub fn logits(&self, inputs: &NoisyInputs, range: Range<u32>) -> Array2<f32> {
-        Sampler::new(&self.plan, inputs).logits(range)
+        match &self.evaluation {
+            Evaluation::Fast(plan) => Sampler::new(plan, inputs).logits(range),
+            Evaluation::Wide(wide) => wide.run(inputs.batch(range).view()),
+        }
     }
 }
 
@@ -129,7 +139,7 @@ impl Certifier {
     }
 
     /// Adds radii that know a Lipschitz constant (l2) of the logits of the network that will be the base
-    /// classifier, evaluated by [`Plan::new`]: `constant` on the caller's word, or none for
+    /// classifier, evaluated by [`Wide`]: `constant` on the caller's word, or none for
     /// the one of [`Network::report`]. With a named map only they are used.
     ///
     /// # Errors
@@ -140,7 +150,7 @@ impl Certifier {
         }
         let network = Network::new(graph);
         let report = network.report();
-        let (Some(total), Some(error)) = (report.total, network.evaluation_error()) else {
+        let (Some(total), Some(error)) = (report.total, network.evaluation_error_wide()) else {
             return Err(OptionsError::NoConstant(report.obstacle.unwrap_or_else(|| "the output".into())));
         };
         // A network that is constant has any positive number.
@@ -149,15 +159,17 @@ impl Certifier {
         Ok(self)
     }
 
-    /// A network as this certifier asks it. With a Lipschitz constant it is evaluated as the bound on
-    /// the rounding says, else as fast as possible.
+    /// A network as this certifier asks it. With a Lipschitz constant it is evaluated in f64, so that
+    /// the rounding costs little, else as fast as possible.
     #[must_use]
     pub fn base(&self, graph: &Graph) -> BaseNetwork {
         let aware = self.logits.is_some();
         let cut = !aware && self.options.noise.narrow();
         let row_space = if cut { RowSpace::new(graph) } else { None };
         let graph = row_space.as_ref().map_or(graph, RowSpace::graph);
-        BaseNetwork { plan: if aware { Plan::new(graph) } else { Plan::fast(graph) }, row_space }
+        let evaluation =
+            if aware { Evaluation::Wide(Wide::new(graph)) } else { Evaluation::Fast(Plan::fast(graph)) };
+        BaseNetwork { evaluation, row_space }
     }
 
     /// Certifies the input `x` with this index or abstains. `sample` answers noisy inputs, of which it

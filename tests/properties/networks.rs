@@ -148,7 +148,7 @@ pub(crate) fn network(random: &mut Random, depth: usize) -> Graph {
     }
 }
 
-fn dense(random: &mut Random) -> Dense {
+pub(crate) fn dense(random: &mut Random) -> Dense {
     Dense {
         rows: 3,
         inputs: 6,
@@ -159,7 +159,7 @@ fn dense(random: &mut Random) -> Dense {
 }
 
 /// Two channels of 3 x 3 to the same, by any of the window's features.
-fn conv(random: &mut Random) -> Conv {
+pub(crate) fn conv(random: &mut Random) -> Conv {
     let groups = 1 + random.below(2);
     let (kernel, pad, dilation) =
         [([3, 3], [1, 1], [1, 1]), ([1, 1], [0, 0], [1, 1]), ([2, 2], [1, 0], [2, 1])][random.below(3)];
@@ -174,7 +174,7 @@ fn conv(random: &mut Random) -> Conv {
     }
 }
 
-fn scale(random: &mut Random) -> Scale {
+pub(crate) fn scale(random: &mut Random) -> Scale {
     Scale {
         len: 18,
         scale: Some(Periodic::new(Weights::new(random.units(2)), 9)),

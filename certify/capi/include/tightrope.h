@@ -47,8 +47,11 @@ typedef enum tightrope_method {
   TIGHTROPE_CROWN = 3,
   // The same with optimised slopes.
   TIGHTROPE_ALPHA_CROWN = 4,
-  // For each input the first of these that certifies it.
+  // For each input the first of these that certifies it, with `TIGHTROPE_LIPSCHITZ` behind
+  // `TIGHTROPE_IBP` for balls of the l2 or l1 norm.
   TIGHTROPE_BEST = 5,
+  // The margin at the input less its Lipschitz constant times the l2 distance.
+  TIGHTROPE_LIPSCHITZ = 6,
 } tightrope_method;
 
 // What is known of one input.

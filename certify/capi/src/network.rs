@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use library::Graph;
-use library::bounds::{Eps, InputBox, MarginBounds, Method, Norm, Region};
+use library::bounds::{Eps, InputBox, Method, Norm, Region};
 use library::exec::Plan;
 use library::onnx::{LoadOptions, load};
 use ndarray::ArrayView2;
@@ -42,8 +42,11 @@ pub enum tightrope_method {
     TIGHTROPE_CROWN = 3,
     /// The same with optimised slopes.
     TIGHTROPE_ALPHA_CROWN = 4,
-    /// For each input the first of these that certifies it.
+    /// For each input the first of these that certifies it, with `TIGHTROPE_LIPSCHITZ` behind
+    /// `TIGHTROPE_IBP` for balls of the l2 or l1 norm.
     TIGHTROPE_BEST = 5,
+    /// The margin at the input less its Lipschitz constant times the l2 distance.
+    TIGHTROPE_LIPSCHITZ = 6,
 }
 
 /// The perturbations around an input.
@@ -90,13 +93,14 @@ impl tightrope_region {
 }
 
 /// Every method with its number.
-const METHODS: [(tightrope_method, Option<Method>); 6] = [
+const METHODS: [(tightrope_method, Option<Method>); 7] = [
     (tightrope_method::TIGHTROPE_NONE, None),
     (tightrope_method::TIGHTROPE_IBP, Some(Method::Ibp)),
     (tightrope_method::TIGHTROPE_CROWN_IBP, Some(Method::CrownIbp)),
     (tightrope_method::TIGHTROPE_CROWN, Some(Method::Crown)),
     (tightrope_method::TIGHTROPE_ALPHA_CROWN, Some(Method::AlphaCrown)),
     (tightrope_method::TIGHTROPE_BEST, Some(Method::Best)),
+    (tightrope_method::TIGHTROPE_LIPSCHITZ, Some(Method::Lipschitz)),
 ];
 
 /// The method of a number.
@@ -237,7 +241,7 @@ pub unsafe extern "C" fn tightrope_bounds(
         let method = method(method_number)?.ok_or_else(|| {
             Failure::input("method: found TIGHTROPE_NONE; accepted: any other tightrope_method")
         })?;
-        let found = MarginBounds::new(&network.graph, method).outputs(&region.sets(x)?);
+        let found = library::lipschitz::margin_bounds(&network.graph, method).outputs(&region.sets(x)?);
         for (to, from) in ends.into_iter().zip(&found) {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }

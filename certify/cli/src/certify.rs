@@ -88,6 +88,8 @@ enum MethodName {
     Crown,
     /// The same with optimised lines.
     AlphaCrown,
+    /// The margin at the input less its l2 Lipschitz constant times the distance.
+    Lipschitz,
     /// For each input the first of these that certifies it.
     Best,
     /// The same, then branch and bound until the input is certified or
@@ -102,6 +104,7 @@ impl From<MethodName> for Method {
             MethodName::CrownIbp => Self::CrownIbp,
             MethodName::Crown => Self::Crown,
             MethodName::AlphaCrown => Self::AlphaCrown,
+            MethodName::Lipschitz => Self::Lipschitz,
             MethodName::Best => Self::Best,
             MethodName::Complete => Self::Complete,
         }

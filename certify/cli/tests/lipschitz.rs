@@ -37,7 +37,7 @@ fn tables_and_json_agree() {
 }
 
 #[test]
-fn smoothing_uses_a_constant_and_pays_for_rounding() {
+fn smoothing_uses_a_constant_and_pays_little_for_rounding() {
     let folder = tempfile::tempdir().expect("a folder");
     let smooth = |name: &str, more: &[&str]| {
         let path = folder.path().join(name);
@@ -62,7 +62,7 @@ fn smoothing_uses_a_constant_and_pays_for_rounding() {
         // The charge is of the evaluation, whoever vouches for the constant; it
         // differs from input to input.
         assert_eq!(rule(own, "evaluation_error"), rule(bound, "evaluation_error"));
-        assert!(rule(own, "evaluation_error") > 0.05 && rule(own, "evaluation_error") < 1.0);
+        assert!(rule(own, "evaluation_error") > 1e-7 && rule(own, "evaluation_error") < 1e-3, "{own}");
         // Rounding to the grid moves 784 entries by 1/510.
         let moved = rule(lattice, "evaluation_error") - rule(own, "evaluation_error");
         assert!(moved > 2.5 * 28.0 / 510.0 && moved < 2.5 * 28.0 / 510.0 + 0.01, "{moved}");
@@ -70,9 +70,44 @@ fn smoothing_uses_a_constant_and_pays_for_rounding() {
     }
     let candidate = |record: &Value| record["outcome"]["candidate"].clone();
     assert_ne!(candidate(&own[0]), candidate(&own[1]));
+    // A constant never costs radius.
+    let path = folder.path().join("plain");
+    let out = path.to_str().expect("UTF-8");
+    stdout(&run(&["smooth", MLP, "-n", "400", "--indices", "3..6", "--out", out, "--map", "softmax:1"]));
+    for (own, plain) in own.iter().zip(&records(&path).1) {
+        assert!(own["radius"].as_f64() >= plain["radius"].as_f64(), "{own} {plain}");
+    }
     let (_, all) = smooth("auto", &["auto"]);
     assert_eq!(all.len(), 3);
     assert_eq!(smooth("part", &["auto", "--skip", "2"]).1, [all[0].clone(), all[2].clone()]);
+}
+
+#[test]
+fn margins_certify_balls_by_the_constant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certify = |name: &str, more: &[&str]| {
+        let path = folder.path().join(name);
+        let out = path.to_str().expect("UTF-8");
+        let arguments =
+            [&["certify", MLP, "--norm", "l2", "--indices", "0..20", "--out", out], more].concat();
+        stdout(&run(&arguments));
+        records(&path).1
+    };
+    let radii = certify("radii", &["--method", "lipschitz", "--radius", "--eps", "5"]);
+    let at = certify("at", &["--method", "lipschitz,best", "--eps", "0.12"]);
+    let mut certified = 0;
+    for radius in &radii {
+        let of = |method: &str| {
+            let same = |r: &&Value| r["index"] == radius["index"] && r["method"] == method;
+            at.iter().find(same).unwrap_or_else(|| panic!("{method} for {radius}"))
+        };
+        let proved = radius["certified_eps"].as_f64().expect("a radius") >= 0.12;
+        certified += usize::from(proved);
+        assert_eq!(of("lipschitz")["certified"], proved, "{radius}");
+        assert!(!proved || of("best")["certified"] == true);
+        assert!(!proved || ["ibp", "lipschitz"].iter().any(|&m| of("best")["bounded_by"] == m));
+    }
+    assert!(certified > 0 && certified < radii.len(), "{certified}");
 }
 
 #[test]

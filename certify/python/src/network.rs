@@ -173,7 +173,8 @@ impl Network {
         let x = x.as_array();
         let (records, failed) = py.detach(|| {
             let block = if method == Method::Ibp { 64 } else { 4 };
-            let question = Outputs { bounds: MarginBounds::new(&self.graph, method), region, block };
+            let question =
+                Outputs { bounds: tightrope::lipschitz::margin_bounds(&self.graph, method), region, block };
             ask(&question, &self.header, (x, None), &run, &progress, &Raised::default())
         })?;
         let mut ends = [(); 2].map(|()| Array2::zeros((records.len(), self.graph.output_len())));

@@ -77,13 +77,34 @@ pub fn smoothed_vector_lipschitz(lipschitz: Option<Lipschitz>, sigma: Scale) -> 
     lipschitz.map_or(unknown, |l| smoothed(l, sigma, 2.0).min(unknown))
 }
 
-/// l2 radius `(p1 - p2) / (sqrt(2) Lip(F))` (Delattre et al. 2024, Proposition 1). The constant is that
-/// of the score *vector*, simplex map after network.
+/// l2 radius from the difference of two scores: the larger of `(p1 - p2) / (sqrt(2) Lip(F))` (Delattre et
+/// al. 2024, Proposition 1) and, with a constant, of [`pairwise`] with `h = (1 + p1 - p2) / 2`, which is
+/// at most `h_j` for every other class `j`. The constant is that of the score *vector*, simplex map after
+/// network.
 #[must_use]
 pub fn margin(sigma: Scale, p1: LowerBound, p2: UpperBound, vector: Option<Lipschitz>) -> Option<Radius> {
     let p2 = p2.tighter(p1.complement());
     let lipschitz = mul_up(std::f64::consts::SQRT_2.next_up(), smoothed_vector_lipschitz(vector, sigma));
-    Radius::new(div_down(sub_down(p1.get(), p2.get()), lipschitz))
+    let difference = sub_down(p1.get(), p2.get());
+    let h = LowerBound::new(0.5 * -sub_up(-1.0, difference));
+    let pair = vector.and_then(|vector| pairwise(sigma, h, vector));
+    Radius::larger(Radius::new(div_down(difference, lipschitz)), pair)
+}
+
+/// The tight l2 radius against one other class `j`, for a score vector `s` in the simplex that is
+/// `L`-Lipschitz, from a lower bound `h` on the mean of `h_j = (1 + s_A - s_j) / 2`.
+///
+/// `|(e_A - e_j) . v| <= sqrt(2) |v|`, so `h_j` has the constant `L_h = L / sqrt(2)`, and it lies in [0,
+/// 1]; hence its smoothed value `p(x)` obeys the law of a single score (see [`aware`]): `-s0(p(x))` is
+/// 1-Lipschitz, with the feet of ramps of slope `L_h`. `A` beats `j` where `p > 1/2`, and a ramp's mean is
+/// 1/2 where its middle is at 0, `s0(1/2) = -1 / (2 L_h)`. So `A` beats `j` up to `R = -s0(p) - 1 / (2
+/// L_h)`. With the whole `L` for a single score the same would need `L <= L_h`, which softmax has and
+/// sparsemax has not. The radius of a classifier is the least over `j`.
+#[must_use]
+pub fn pairwise(sigma: Scale, h: LowerBound, vector: Lipschitz) -> Option<Radius> {
+    let pair = vector.then(std::f64::consts::FRAC_1_SQRT_2.next_up()).ok()?;
+    let ramp = Ramp::new(pair, sigma);
+    Radius::new(sub_down(-ramp.foot_upper(h), 0.5 * ramp.run))
 }
 
 /// The tight l2 radius for scores that are each `L`-Lipschitz with values in [0, 1].
@@ -98,7 +119,9 @@ pub fn margin(sigma: Scale, p1: LowerBound, p2: UpperBound, vector: Option<Lipsc
 /// not Lipschitz at the scale of its roundings. `evaluation_error` bounds how far an evaluated score may
 /// lie from the exact one and is charged to both bounds.
 ///
-/// Never below [`two_sided`] for the same charged bounds, which needs no constant. [`margin`] can exceed
+/// Never below [`two_sided`] for the same bounds, uncharged: that radius holds for any scores in [0, 1],
+/// so for the evaluated ones, whose means are what the bounds speak of. Both radii follow from the one
+/// event that both bounds hold, so the larger does, and alpha is spent once. [`margin`] can exceed
 /// it where the vector's constant is less than sqrt(2) times the score's (sparsemax with more than two
 /// classes).
 #[must_use]
@@ -109,13 +132,14 @@ pub fn aware(
     score: Lipschitz,
     evaluation_error: f64,
 ) -> Option<Radius> {
+    let as_evaluated = two_sided(sigma, p1, p2);
     let (p1, p2) = (
         p1.charged(evaluation_error),
         p2.charged(evaluation_error).tighter(p1.charged(evaluation_error).complement()),
     );
     let ramp = Ramp::new(score, sigma);
     let difference = sub_down(ramp.foot_lower(p2), ramp.foot_upper(p1));
-    Radius::larger(Radius::new(0.5 * difference), two_sided(sigma, p1, p2))
+    Radius::larger(Radius::new(0.5 * difference), as_evaluated)
 }
 
 /// The ramp of slope `L` under noise of scale sigma.

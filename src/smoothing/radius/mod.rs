@@ -7,7 +7,9 @@
 mod lipschitz;
 mod norms;
 
-pub use lipschitz::{Lipschitz, aware, margin, smoothed_score_lipschitz, smoothed_vector_lipschitz};
+pub use lipschitz::{
+    Lipschitz, aware, margin, pairwise, smoothed_score_lipschitz, smoothed_vector_lipschitz,
+};
 pub use norms::{Ellipsoid, anisotropic, laplace_l1, linf_from_l2, uniform_l1};
 
 use super::normal::{quantile_lower, quantile_upper};

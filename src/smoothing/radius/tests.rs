@@ -61,6 +61,26 @@ fn the_aware_radius_solves_its_equation() {
     }
 }
 
+/// The mean of the ramp itself is 1/2 at the radius, and 1-Lipschitz scores of a pair have no larger one.
+#[test]
+fn the_radius_of_a_pair_is_tight() {
+    let mean = |l: f64, sigma: f64, middle: f64| {
+        let f = |i: i32| {
+            let at = middle + (f64::from(i) / 4096.0 - 0.5) / l;
+            0.5 * libm::erfc(at / sigma * std::f64::consts::FRAC_1_SQRT_2)
+        };
+        (0.5 * (f(0) + f(4096)) + (1..4096).map(f).sum::<f64>()) / 4096.0
+    };
+    for (vector, sigma, distance) in [(1.0, 0.25, 0.4), (2.0, 0.5, 0.8), (0.3, 1.0, 0.1), (50.0, 0.1, 0.2)] {
+        let pair = vector * std::f64::consts::FRAC_1_SQRT_2;
+        let h = mean(pair, sigma, -distance);
+        let radius = number(pairwise(scale(sigma), LowerBound::new(h), lipschitz(vector)));
+        assert!(radius <= distance + 1e-6 && radius >= distance - 1e-6, "{radius} for {distance}");
+        assert_eq!(pairwise(scale(sigma), LowerBound::new(0.5), lipschitz(vector)), None);
+    }
+    assert_eq!(pairwise(scale(0.25), LowerBound::TRIVIAL, lipschitz(1.0)), None);
+}
+
 #[test]
 fn it_becomes_cohens_radius_as_the_constant_grows() {
     let (p1, p2) = bounds(0.99, 1.0);
@@ -75,7 +95,10 @@ fn it_becomes_cohens_radius_as_the_constant_grows() {
 fn an_evaluation_error_costs_radius() {
     let (p1, p2) = bounds(0.9, 0.05);
     let radius = |error| number(aware(scale(0.5), p1, p2, lipschitz(1.0), error));
-    assert!(radius(1e-3) < radius(0.0) && radius(f64::NAN) == 0.0 && radius(1.0) == 0.0);
+    assert!(radius(1e-3) < radius(0.0));
+    // But no more than the constant gains.
+    let without = number(two_sided(scale(0.5), p1, p2));
+    assert!(without > 0.0 && radius(1.0) == without && radius(f64::NAN) == without);
 }
 
 #[test]

@@ -136,7 +136,8 @@ class Network:
         eps
             Radius of the perturbations.
         method
-            ``ibp``, ``crown-ibp``, ``crown`` or ``alpha-crown``.
+            ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown`` or ``lipschitz`` (the outputs at the input
+            and their Lipschitz constants in the l2 norm).
         norm
             ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
@@ -183,7 +184,8 @@ class Network:
         eps
             Radius of the perturbations.
         method
-            How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``best`` (the
+            How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``lipschitz``
+            (the margin at the input less its l2 Lipschitz constant times the distance), ``best`` (the
             first of these that certifies), ``complete`` (the same, then branch and bound until an input is
             certified or falsified), or ``none`` for an attack alone.
         norm
