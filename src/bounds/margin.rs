@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::linear::{Effort, Function, Plan, Relaxed, Row};
-use super::{InputBox, Intervals, propagate};
+use super::{Evaluation, InputBox, Intervals, propagate_evaluated};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Op, Weights};
-use crate::rounding::{centre_radius, gamma, underflow};
+use crate::ops::{Affine, Op, SingleError, Weights};
+use crate::rounding::{FLUSHED, centre_radius, gamma, underflow};
 
 /// Inputs that pass through the network together.
 const TILE: usize = 16;
@@ -105,15 +105,24 @@ impl Margins {
 pub struct MarginBounds<'a> {
     graph: &'a Graph,
     method: Method,
+    evaluation: Evaluation,
     plan: Plan<'a>,
     keep: Vec<bool>,
     elisions: Vec<OnceLock<Elision>>,
 }
 
 impl<'a> MarginBounds<'a> {
-    /// Prepares the bounds of one network.
+    /// Prepares the bounds of one network in real arithmetic.
     #[must_use]
     pub fn new(graph: &'a Graph, method: Method) -> Self {
+        Self::evaluated(graph, method, Evaluation::Real)
+    }
+
+    /// The same for a network that is evaluated in this arithmetic. In f32,
+    /// margins are differences of the logits as computed: a positive bound says
+    /// that the label's logit is the greatest and ties with none.
+    #[must_use]
+    pub fn evaluated(graph: &'a Graph, method: Method, evaluation: Evaluation) -> Self {
         graph.prepare_boxes();
         let mut keep = vec![false; graph.nodes.len() + 1];
         keep[graph.output] = true;
@@ -124,7 +133,7 @@ impl<'a> MarginBounds<'a> {
             }
         }
         let elisions = (0..graph.output_len()).map(|_| OnceLock::new()).collect();
-        Self { graph, method, plan: Plan::new(graph), keep, elisions }
+        Self { graph, method, evaluation, plan: Plan::new(graph, evaluation), keep, elisions }
     }
 
     /// Margin bounds of every box against its label. Parallel over tiles of
@@ -145,7 +154,8 @@ impl<'a> MarginBounds<'a> {
                 lower: boxes.lower().slice(rows).iter().copied().collect(),
                 upper: boxes.upper().slice(rows).iter().copied().collect(),
             };
-            let values = propagate(self.graph, labels.len(), input, |v| self.keep[v]);
+            let keep = |v: ValueId| self.keep[v];
+            let values = propagate_evaluated(self.evaluation, self.graph, labels.len(), input, keep);
             out.assign(&self.from_values(&values, labels).lower);
         });
         let mut methods = vec![Method::Ibp; boxes.len()];
@@ -236,7 +246,14 @@ impl<'a> MarginBounds<'a> {
         let classes = self.graph.output_len();
         let mut lower = Array2::from_elem((labels.len(), classes), f64::INFINITY);
         for (i, &label) in labels.iter().enumerate() {
-            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label));
+            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label, self.evaluation));
+            // In f32 a logit may overflow where real arithmetic has a value.
+            let logits = &values[self.graph.output].lower[i * classes..(i + 1) * classes];
+            if self.evaluation == Evaluation::Float32 && logits.iter().any(|logit| logit.is_nan()) {
+                lower.row_mut(i).fill(f64::NEG_INFINITY);
+                lower[[i, label]] = f64::INFINITY;
+                continue;
+            }
             let bounds = elision.lower(i, labels.len(), values);
             let others = (0..classes).filter(|&c| c != label);
             others.zip(bounds).for_each(|(class, bound)| lower[[i, class]] = bound);
@@ -278,12 +295,12 @@ struct Coefficients {
 }
 
 impl Elision {
-    fn margins(graph: &Graph, label: usize) -> Self {
+    fn margins(graph: &Graph, label: usize, evaluation: Evaluation) -> Self {
         let classes = graph.output_len();
-        Self::new(graph, classes - 1, margin_rows(classes, label))
+        Self::new(graph, classes - 1, margin_rows(classes, label), evaluation)
     }
 
-    fn new(graph: &Graph, rows: usize, output: Vec<f64>) -> Self {
+    fn new(graph: &Graph, rows: usize, output: Vec<f64>, evaluation: Evaluation) -> Self {
         let mut pending: Vec<Option<Coefficients>> = (0..=graph.nodes.len()).map(|_| None).collect();
         pending[graph.output] = Some(Coefficients { error: vec![0.0; output.len()], value: output });
         let mut elision = Self {
@@ -295,8 +312,13 @@ impl Elision {
         };
         for (i, node) in graph.nodes.iter().enumerate().rev() {
             if let (Op::Affine(op), Some(above)) = (&node.op, &pending[i + 1]) {
-                elision.add_bias(op, graph.len(i + 1), above);
-                let below = pull_back(op, rows, above, node.inputs.iter().map(|&v| graph.len(v)));
+                // An evaluation in f32 is off by so much beside the coefficients' own errors.
+                let single = match evaluation {
+                    Evaluation::Real => SingleError::default(),
+                    Evaluation::Float32 => op.single_error(),
+                };
+                elision.add_bias(op, graph.len(i + 1), above, &single);
+                let below = pull_back(op, rows, above, &single, node.inputs.iter().map(|&v| graph.len(v)));
                 pending[i + 1] = None;
                 for (&v, part) in node.inputs.iter().zip(below) {
                     pending[v] = Some(match pending[v].take() {
@@ -311,18 +333,22 @@ impl Elision {
         elision
     }
 
-    fn add_bias(&mut self, op: &crate::ops::Affine, len: usize, above: &Coefficients) {
-        let Some(bias) = op.bias() else { return };
+    fn add_bias(&mut self, op: &Affine, len: usize, above: &Coefficients, single: &SingleError) {
+        let absolute = single.before + single.underflow;
+        if op.bias().is_none() && absolute == 0.0 {
+            return;
+        }
         let error = gamma(len);
         for row in 0..self.rows {
             let range = row * len..(row + 1) * len;
             let (mut sum, mut size) = (self.constant[row], self.constant[row].abs());
             let mut drift = 0.0;
             for (j, (a, e)) in above.value[range.clone()].iter().zip(&above.error[range]).enumerate() {
-                let b = bias.at(j);
+                let b = op.bias().map_or(0.0, |bias| bias.at(j));
                 sum += a * b;
                 size += (a * b).abs();
                 drift += e * (b.abs() + op.bias_error()) + a.abs() * op.bias_error();
+                drift += (a.abs() + e) * (single.relative * b.abs() + absolute);
             }
             self.constant[row] = sum;
             self.constant_error[row] =
@@ -380,12 +406,13 @@ impl Coefficients {
 /// `A^T` applied to every row, with its rounding error and the uncertainty of
 /// `A` bounded through `|A|^T`.
 fn pull_back(
-    op: &crate::ops::Affine,
+    op: &Affine,
     rows: usize,
     above: &Coefficients,
+    single: &SingleError,
     lens: impl Iterator<Item = usize>,
 ) -> Vec<Coefficients> {
-    let error = gamma(op.adjoint_terms()) + 2.0 * op.relative_error();
+    let error = gamma(op.adjoint_terms()) + 2.0 * op.relative_error() + single.relative;
     let size: Vec<f64> = above
         .value
         .iter()
@@ -402,5 +429,16 @@ fn pull_back(
     op.adjoint(Weights::exact, rows, &above.value, &mut values, &mut scratch);
     let mut errors: Vec<&mut [f64]> = below.iter_mut().map(|b| &mut b.error[..]).collect();
     op.adjoint(Weights::absolute, rows, &size, &mut errors, &mut scratch);
+    if single.flushed > 0.0 {
+        // Subnormal coefficients may be taken for zero, each with any entry.
+        for (row, number) in above.value.chunks_exact(above.value.len() / rows.max(1)).zip(0_usize..) {
+            let errors = &above.error[number * row.len()..(number + 1) * row.len()];
+            let total: f64 = row.iter().zip(errors).map(|(a, e)| a.abs() + e).sum();
+            for part in &mut below {
+                let len = part.error.len() / rows;
+                part.error[number * len..(number + 1) * len].iter_mut().for_each(|e| *e += 2.0 * FLUSHED * total);
+            }
+        }
+    }
     below
 }

@@ -1,7 +1,7 @@
 //! What is to be refuted: regions with their disjuncts as functions.
 
 use super::subproblem::Subproblem;
-use crate::bounds::Intervals;
+use crate::bounds::{Evaluation, Intervals};
 use crate::bounds::linear::{Cut, Effort, Function, Plan, Relaxed, Row};
 use crate::exec;
 use crate::graph::Graph;
@@ -22,7 +22,7 @@ impl<'a> Verifier<'a> {
     #[must_use]
     pub fn new(graph: &'a Graph) -> Self {
         graph.prepare_boxes();
-        Self { graph, plan: Plan::new(graph), exec: exec::Plan::new(graph) }
+        Self { graph, plan: Plan::new(graph, Evaluation::Real), exec: exec::Plan::new(graph) }
     }
 }
 

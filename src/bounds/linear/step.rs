@@ -1,6 +1,7 @@
 //! One node as a backward pass sees it over a few boxes: what its result is
 //! replaced by, and what the replacement costs in rounding.
 
+use crate::bounds::interval::Computed;
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
 use crate::ops::{Hint, Line, Lines, Op, Order, Product};
@@ -68,9 +69,29 @@ pub(super) struct Plane {
 impl<const B: usize> Step<B> {
     /// Node `index`, whose inputs have these bounds. With `choices` also the
     /// lines at both ends of what elementwise functions allow. Entries stand
-    /// in the `orders` of their values. An affine node, `A x + b`, needs `sums`,
-    /// `|A|` times the greatest `|x|`.
+    /// in the `orders` of their values. `computed` holds the errors of the node,
+    /// and for an affine one, `A x + b`, `|A|` times the greatest `|x|`.
     pub(super) fn new(
+        graph: &Graph,
+        index: usize,
+        values: &[Intervals],
+        orders: &[Order],
+        computed: &Computed,
+        choices: bool,
+    ) -> Self {
+        let mut step = Self::exact(graph, index, values, orders, &computed.sums, choices);
+        let (errors, _) = computed.errors.as_chunks::<B>();
+        if !errors.is_empty() {
+            for (charge, i) in step.charge.iter_mut().zip(orders[index + 1].entries(errors.len())) {
+                charge.iter_mut().zip(errors[i]).for_each(|(charge, error)| *charge += error);
+            }
+            step.finite &= errors.as_flattened().iter().all(|x| x.is_finite());
+        }
+        step
+    }
+
+    /// The same in real arithmetic.
+    fn exact(
         graph: &Graph,
         index: usize,
         values: &[Intervals],
