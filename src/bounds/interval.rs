@@ -116,18 +116,20 @@ pub(super) struct Computed {
 /// Rows of values of `len` entries, each entry of [`BOXES`] of them side by side; those that are not there
 /// repeat the last.
 fn beside(values: &Intervals, len: usize, rows: Range<usize>) -> Intervals {
-    let side = |ends: &[f64]| {
-        let row = |lane: usize| &ends[(rows.start + lane).min(rows.end - 1) * len..][..len];
-        let rows: [&[f64]; BOXES] = std::array::from_fn(row);
-        let mut out = vec![[0.0; BOXES]; len];
-        for (i, out) in out.iter_mut().enumerate() {
-            for lane in 0..BOXES {
-                out[lane] = rows[lane][i];
-            }
-        }
-        out.into_flattened()
-    };
+    let side = |ends: &[f64]| numbers_beside(ends, len, rows.clone());
     Intervals { lower: side(&values.lower), upper: side(&values.upper) }
+}
+
+fn numbers_beside(numbers: &[f64], len: usize, rows: Range<usize>) -> Vec<f64> {
+    let row = |lane: usize| &numbers[(rows.start + lane).min(rows.end - 1) * len..][..len];
+    let rows: [&[f64]; BOXES] = std::array::from_fn(row);
+    let mut out = vec![[0.0; BOXES]; len];
+    for (i, out) in out.iter_mut().enumerate() {
+        for lane in 0..BOXES {
+            out[lane] = rows[lane][i];
+        }
+    }
+    out.into_flattened()
 }
 
 /// The reverse of [`beside`], for as many rows as `out` holds.
@@ -167,11 +169,7 @@ fn node_beside(graph: &Graph, index: usize, values: &[Intervals], memory: &mut M
         one_after_another(&values[v].upper, &mut rows[v].upper);
     }
     let Computed { bounds, errors, .. } = node_bounds(graph, index, BOXES, &rows, memory);
-    let errors = if errors.is_empty() {
-        errors
-    } else {
-        beside(&Intervals { lower: errors, upper: Vec::new() }, len, 0..BOXES).lower
-    };
+    let errors = if errors.is_empty() { errors } else { numbers_beside(&errors, len, 0..BOXES) };
     Computed { bounds: beside(&bounds, len, 0..BOXES), errors, ..Computed::default() }
 }
 
