@@ -105,7 +105,6 @@ impl Margins {
 pub struct MarginBounds<'a> {
     graph: &'a Graph,
     method: Method,
-    evaluation: Evaluation,
     plan: Plan<'a>,
     keep: Vec<bool>,
     elisions: Vec<OnceLock<Elision>>,
@@ -115,14 +114,6 @@ impl<'a> MarginBounds<'a> {
     /// Prepares the bounds of one network in real arithmetic.
     #[must_use]
     pub fn new(graph: &'a Graph, method: Method) -> Self {
-        Self::evaluated(graph, method, Evaluation::Real)
-    }
-
-    /// The same for a network that is evaluated in this arithmetic. In f32,
-    /// margins are differences of the logits as computed: a positive bound says
-    /// that the label's logit is the greatest and ties with none.
-    #[must_use]
-    pub fn evaluated(graph: &'a Graph, method: Method, evaluation: Evaluation) -> Self {
         graph.prepare_boxes();
         let mut keep = vec![false; graph.nodes.len() + 1];
         keep[graph.output] = true;
@@ -132,8 +123,24 @@ impl<'a> MarginBounds<'a> {
                 node.inputs.iter().for_each(|&v| keep[v] = true);
             }
         }
-        let elisions = (0..graph.output_len()).map(|_| OnceLock::new()).collect();
-        Self { graph, method, evaluation, plan: Plan::new(graph, evaluation), keep, elisions }
+        let (plan, elisions) = (Plan::new(graph, Evaluation::Real), Vec::new());
+        Self { graph, method, plan, keep, elisions }.evaluated(Evaluation::Real)
+    }
+
+    /// The same for a network that is evaluated in this arithmetic. In f32,
+    /// margins are differences of the logits as computed: a positive bound says
+    /// that the label's logit is the greatest and ties with none.
+    #[must_use]
+    pub fn evaluated(mut self, evaluation: Evaluation) -> Self {
+        self.plan.evaluation = evaluation;
+        self.elisions = (0..self.graph.output_len()).map(|_| OnceLock::new()).collect();
+        self
+    }
+
+    /// The arithmetic that the bounds speak of.
+    #[must_use]
+    pub fn evaluation(&self) -> Evaluation {
+        self.plan.evaluation
     }
 
     /// Margin bounds of every box against its label. Parallel over tiles of
@@ -155,7 +162,7 @@ impl<'a> MarginBounds<'a> {
                 upper: boxes.upper().slice(rows).iter().copied().collect(),
             };
             let keep = |v: ValueId| self.keep[v];
-            let values = propagate_evaluated(self.evaluation, self.graph, labels.len(), input, keep);
+            let values = propagate_evaluated(self.evaluation(), self.graph, labels.len(), input, keep);
             out.assign(&self.from_values(&values, labels).lower);
         });
         let mut methods = vec![Method::Ibp; boxes.len()];
@@ -246,10 +253,10 @@ impl<'a> MarginBounds<'a> {
         let classes = self.graph.output_len();
         let mut lower = Array2::from_elem((labels.len(), classes), f64::INFINITY);
         for (i, &label) in labels.iter().enumerate() {
-            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label, self.evaluation));
+            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label, self.evaluation()));
             // In f32 a logit may overflow where real arithmetic has a value.
             let logits = &values[self.graph.output].lower[i * classes..(i + 1) * classes];
-            if self.evaluation == Evaluation::Float32 && logits.iter().any(|logit| logit.is_nan()) {
+            if self.evaluation() == Evaluation::Float32 && logits.iter().any(|logit| logit.is_nan()) {
                 lower.row_mut(i).fill(f64::NEG_INFINITY);
                 lower[[i, label]] = f64::INFINITY;
                 continue;

@@ -22,10 +22,11 @@
 use serde::{Deserialize, Serialize};
 
 /// The arithmetic in which the network is evaluated that a bound speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evaluation {
     /// Exact real arithmetic.
+    #[default]
     Real,
     /// Any evaluation in f32, at points of f32: every order of summation, with or without fused
     /// multiply-add, in f32 or wider accumulators, subnormal numbers kept or not.

@@ -11,7 +11,7 @@ use super::engine::Cause;
 use super::question::name;
 use super::{Batch, Failure, Key, Part, Question, Record};
 use crate::attack::{Attacked, Pgd, class_of};
-use crate::bounds::{Eps, InputBox, MarginBounds, Margins, Method, Norm, Region};
+use crate::bounds::{Eps, Evaluation, InputBox, MarginBounds, Margins, Method, Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
 
@@ -40,6 +40,9 @@ pub struct CertifyRecord {
     pub eps: f64,
     /// How margins were to be bounded; absent for an attack alone.
     pub method: Option<Method>,
+    /// The arithmetic of the network that the bounds speak of; absent for an attack alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
     /// The last method tried, which for `best` says what it took.
     pub bounded_by: Option<Method>,
     /// Whether the input is classified correctly, and provably so for every
@@ -74,7 +77,7 @@ impl CertifyRecord {
     /// an attack, as far as there are any.
     fn new(
         (index, label, predicted): (usize, usize, Option<usize>),
-        (eps, method): (f64, Option<Method>),
+        (eps, method, evaluation): (f64, Option<Method>, Evaluation),
         bounds: Option<(&Margins, usize)>,
         attacked: Option<&Attacked>,
         counterexample: Option<String>,
@@ -99,6 +102,7 @@ impl CertifyRecord {
             predicted,
             eps,
             method,
+            evaluation: bounds.map(|_| evaluation),
             bounded_by: bounds.map(|(margins, row)| margins.method(row)),
             certified,
             status,
@@ -135,6 +139,8 @@ pub(super) struct Network<'a> {
     norm: Norm,
     clip: Option<(f64, f64)>,
     pub(super) attack: Option<Pgd>,
+    /// The arithmetic that bounds speak of.
+    pub(super) evaluation: Evaluation,
 }
 
 impl<'a> Network<'a> {
@@ -149,7 +155,7 @@ impl<'a> Network<'a> {
         if graph.output_len() < 2 {
             return Err("has one output; a classifier has at least 2".into());
         }
-        Ok(Self { graph, plan, norm, clip, attack })
+        Ok(Self { graph, plan, norm, clip, attack, evaluation: Evaluation::default() })
     }
 
     /// The classes of some inputs.
@@ -189,6 +195,7 @@ impl<'a> Network<'a> {
         let options = json!({
             "command": if names.is_empty() { "attack" } else { "certify" },
             "method": names.join(","),
+            "evaluation": (!names.is_empty()).then_some(self.evaluation),
             "norm": name(&self.norm),
             "eps": eps.iter().map(Eps::to_string).collect::<Vec<_>>(),
             "clip": self.clip,
@@ -226,8 +233,17 @@ impl<'a> Certify<'a> {
             return Err("no eps or no method; give at least one of each".into());
         }
         let graph = network.graph;
-        let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m)));
+        let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m).evaluated(network.evaluation)));
         Ok(Self { eps, methods: methods.iter().map(bounds).collect(), keep: None, network })
+    }
+
+    /// The same for a network that is evaluated in this arithmetic.
+    #[must_use]
+    pub fn evaluated(mut self, evaluation: Evaluation) -> Self {
+        self.network.evaluation = evaluation;
+        let evaluated = |bounds: Option<MarginBounds<'a>>| bounds.map(|bounds| bounds.evaluated(evaluation));
+        self.methods = self.methods.into_iter().map(|(method, bounds)| (method, evaluated(bounds))).collect();
+        self
     }
 }
 
@@ -291,7 +307,7 @@ impl Question for Certify<'_> {
                     let found = found.as_ref().map(|found| &found[row]);
                     records.push(CertifyRecord::new(
                         (batch.indices[row], labels[row], predicted[row]),
-                        (eps.value(), *method),
+                        (eps.value(), *method, network.evaluation),
                         margins.as_ref().map(|m| (m, row)),
                         found.map(|(attacked, _)| attacked),
                         found.and_then(|(_, file)| file.clone()),

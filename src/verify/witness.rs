@@ -5,14 +5,14 @@ use ndarray::Array2;
 use super::problem::Problem;
 use super::subproblem::Points;
 use super::{Verifier, Witness};
-use crate::bounds::{Intervals, propagate};
+use crate::bounds::{Intervals, propagate_evaluated};
 use crate::query::Region;
 
 /// What a point shows.
 pub(super) enum Shown {
     /// A violation.
     Violation(Witness),
-    /// One in `f32` only: in real arithmetic there is none at this point.
+    /// One in this `f32` evaluation only: in the arithmetic of the search there is none at this point.
     Disagreement(Witness),
 }
 
@@ -56,11 +56,11 @@ fn nearest(region: &Region, point: &[f64]) -> Option<Vec<f32>> {
     point.iter().zip(&region.lower).zip(&region.upper).map(entry).collect()
 }
 
-/// Whether some disjunct may hold at `x` in real arithmetic, as far as bounds show.
+/// Whether some disjunct may hold at `x` in the arithmetic of the search, as far as bounds show.
 fn is_possible(verifier: &Verifier, region: &Region, x: &[f32]) -> bool {
     let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
     let input = Intervals { lower: x.clone(), upper: x.clone() };
-    let values = propagate(verifier.graph, 1, input, |_| false);
+    let values = propagate_evaluated(verifier.plan.evaluation, verifier.graph, 1, input, |_| false);
     let Intervals { lower, upper } = &values[verifier.graph.output];
     region.disjuncts.iter().any(|disjunct| {
         disjunct.atoms.iter().all(|atom| {

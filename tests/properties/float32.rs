@@ -75,7 +75,7 @@ fn holds(
     let row = |x: &[f64]| Array2::from_shape_vec((1, x.len()), x.to_vec()).expect("one input");
     let set = InputBox::new(row(lower), row(upper)).expect("a box");
     let label = random.below(graph.output_len());
-    let bounds = METHODS.map(|method| MarginBounds::evaluated(graph, method, Evaluation::Float32));
+    let bounds = METHODS.map(|method| MarginBounds::new(graph, method).evaluated(Evaluation::Float32));
     let margins = bounds.each_ref().map(|bounds| bounds.bound(&set, &[label]).lower().row(0).to_vec());
     let outputs = bounds[2].outputs(&set);
     let rows = rows(graph);

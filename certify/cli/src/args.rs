@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use tightrope::bounds::Norm;
+use tightrope::bounds::{Evaluation, Norm};
 
 /// `LO,HI`, or `none`.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,24 @@ impl From<NormName> for Norm {
             NormName::Linf => Self::Linf,
             NormName::L2 => Self::L2,
             NormName::L1 => Self::L1,
+        }
+    }
+}
+
+/// The arithmetic of the network that a proof speaks of.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum EvaluationName {
+    /// Exact real arithmetic.
+    Real,
+    /// Every evaluation in f32, in any order of summation.
+    Float32,
+}
+
+impl From<EvaluationName> for Evaluation {
+    fn from(name: EvaluationName) -> Self {
+        match name {
+            EvaluationName::Real => Self::Real,
+            EvaluationName::Float32 => Self::Float32,
         }
     }
 }

@@ -8,11 +8,11 @@ use comfy_table::{Table, presets};
 use ndarray::ArrayD;
 use ndarray_npy::write_npy;
 use tightrope::attack::{Attacked, Pgd};
-use tightrope::bounds::{Eps, Method, Norm};
+use tightrope::bounds::{Eps, Evaluation, Method, Norm};
 use tightrope::report::{BracketSummary, CertifySummary, EpsSummary};
 use tightrope::runs::{Brackets, Certify, CertifyRecord};
 
-use crate::args::{Clip, NormName};
+use crate::args::{Clip, EvaluationName, NormName};
 use crate::input::{InputArgs, Loaded};
 use crate::output::{self, Failure, Result};
 use crate::session::{RunArgs, ask};
@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// How margins are bounded; several give one column each.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "ibp")]
     method: Vec<MethodName>,
+    /// The arithmetic of the network that certificates speak of.
+    #[arg(long, value_enum, default_value = "real")]
+    evaluation: EvaluationName,
     /// Search for counterexamples too, with this many gradient steps and restarts.
     #[arg(long, value_name = "STEPSxRESTARTS")]
     attack: Option<Budget>,
@@ -132,8 +135,10 @@ impl Budget {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let methods: Vec<Method> = args.method.iter().copied().map(Method::from).collect();
     let attack = args.attack.map(|a| a.pgd(&args.common));
+    let evaluation = args.evaluation.into();
     if !args.radius {
-        return certify(&args.common, &methods.into_iter().map(Some).collect::<Vec<_>>(), attack);
+        let methods: Vec<Option<Method>> = methods.into_iter().map(Some).collect();
+        return certify(&args.common, (&methods, evaluation), attack);
     }
     if args.common.counterexamples.is_some() {
         return Err(anyhow!("--counterexamples with --radius, which keeps none; give --eps instead").into());
@@ -141,11 +146,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [method] = methods[..] else {
         return Err(anyhow!("--radius with several methods; give one with --method").into());
     };
-    each_network(&args.common, |loaded| brackets(&args.common, loaded, method, attack))
+    each_network(&args.common, |loaded| brackets(&args.common, loaded, (method, evaluation), attack))
 }
 
 pub(crate) fn run_attack(args: &AttackArgs) -> Result<()> {
-    certify(&args.common, &[None], Some(args.attack.pgd(&args.common)))
+    certify(&args.common, (&[None], Evaluation::Real), Some(args.attack.pgd(&args.common)))
 }
 
 /// A summary with what its table says besides.
@@ -155,7 +160,11 @@ struct Shown {
     clip: Option<(f64, f64)>,
 }
 
-fn certify(common: &Common, methods: &[Option<Method>], attack: Option<Pgd>) -> Result<()> {
+fn certify(
+    common: &Common,
+    (methods, evaluation): (&[Option<Method>], Evaluation),
+    attack: Option<Pgd>,
+) -> Result<()> {
     if common.counterexamples.is_some() && attack.is_none() {
         return Err(anyhow!("--counterexamples keeps what an attack finds; give --attack too").into());
     }
@@ -164,7 +173,8 @@ fn certify(common: &Common, methods: &[Option<Method>], attack: Option<Pgd>) -> 
         let (eps, clip) = (loaded.eps(&common.eps)?, loaded.clip(common.clip));
         let region = (common.norm.into(), eps.clone(), clip);
         let question = Certify::new((&loaded.graph, &loaded.plan), region, methods, attack);
-        let mut question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+        let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+        let mut question = question.evaluated(evaluation);
         let folder =
             common.counterexamples.as_deref().map(|folder| Counterexamples::new(folder, loaded, common.norm));
         let folder = folder.transpose()?;
@@ -256,11 +266,17 @@ impl<'a> Counterexamples<'a> {
 }
 
 /// `--radius` on one network.
-fn brackets(common: &Common, loaded: &Loaded, method: Method, attack: Option<Pgd>) -> Result<()> {
+fn brackets(
+    common: &Common,
+    loaded: &Loaded,
+    (method, evaluation): (Method, Evaluation),
+    attack: Option<Pgd>,
+) -> Result<()> {
     let clip = loaded.clip(common.clip);
     let region = (common.norm.into(), loaded.eps(&common.eps)?, clip);
     let question = Brackets::new((&loaded.graph, &loaded.plan), region, method, attack);
     let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+    let question = question.evaluated(evaluation);
     let (records, ended) = ask(&question, loaded, &common.run)?;
     if ended.is_ok() || !records.is_empty() {
         let (model, limit) = (loaded.model.display().to_string(), question.limit().value());

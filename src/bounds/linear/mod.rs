@@ -56,7 +56,7 @@ use step::Step;
 /// What backward passes need to know of a network, for all inputs.
 pub(crate) struct Plan<'a> {
     /// The arithmetic of the network that bounds speak of.
-    pub(super) evaluation: Evaluation,
+    pub(crate) evaluation: Evaluation,
     /// Nodes that read each value and are not affine.
     readers: Vec<Vec<usize>>,
     /// Values whose intervals are exact over a box.
