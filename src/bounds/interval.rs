@@ -240,12 +240,7 @@ pub(super) fn node_bounds_and_sizes<const B: usize>(
     computed
 }
 
-fn sized<const B: usize>(
-    graph: &Graph,
-    index: usize,
-    values: &[Intervals],
-    memory: &mut Memory,
-) -> Computed {
+fn sized<const B: usize>(graph: &Graph, index: usize, values: &[Intervals], memory: &mut Memory) -> Computed {
     let (node, len) = (&graph.nodes[index], graph.len(index + 1));
     let bounds = |memory: &mut Memory| match B {
         BOXES => node_beside(graph, index, values, memory),
@@ -310,7 +305,9 @@ fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals,
         inputs.iter().fold(0.0, |most: f64, x| most.max(of(&x.lower)).max(of(&x.upper)))
     };
     let costs: Vec<Costs<1>> = (0..batch).map(|b| Costs::new(op, *evaluation, || [largest(b)])).collect();
-    let (Some(error), len) = (costs.first().map(|c| c.relative), out.lower.len() / batch.max(1)) else { return };
+    let (Some(error), len) = (costs.first().map(|c| c.relative), out.lower.len() / batch.max(1)) else {
+        return;
+    };
     let (centres, radii): (Vec<Vec<f64>>, Vec<Vec<f64>>) = inputs
         .iter()
         .map(|x| {
@@ -344,11 +341,7 @@ fn enlarged<const N: usize>(lower: [f64; N], upper: [f64; N], error: f64) -> ([f
 
 /// The intervals of an affine map's results; its bias was added with one more rounding.
 #[inline(always)]
-fn results<const N: usize>(
-    centre: [f64; N],
-    mut radius: [f64; N],
-    floor: [f64; N],
-) -> ([f64; N], [f64; N]) {
+fn results<const N: usize>(centre: [f64; N], mut radius: [f64; N], floor: [f64; N]) -> ([f64; N], [f64; N]) {
     for i in 0..N {
         radius[i] += f64::EPSILON * centre[i].abs() + floor[i];
     }

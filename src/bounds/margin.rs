@@ -253,7 +253,8 @@ impl<'a> MarginBounds<'a> {
         let classes = self.graph.output_len();
         let mut lower = Array2::from_elem((labels.len(), classes), f64::INFINITY);
         for (i, &label) in labels.iter().enumerate() {
-            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label, self.evaluation()));
+            let elision =
+                self.elisions[label].get_or_init(|| Elision::margins(self.graph, label, self.evaluation()));
             // In f32 a logit may overflow where real arithmetic has a value.
             let logits = &values[self.graph.output].lower[i * classes..(i + 1) * classes];
             if self.evaluation() == Evaluation::Float32 && logits.iter().any(|logit| logit.is_nan()) {
@@ -443,7 +444,9 @@ fn pull_back(
             let total: f64 = row.iter().zip(errors).map(|(a, e)| a.abs() + e).sum();
             for part in &mut below {
                 let len = part.error.len() / rows;
-                part.error[number * len..(number + 1) * len].iter_mut().for_each(|e| *e += 2.0 * FLUSHED * total);
+                part.error[number * len..(number + 1) * len]
+                    .iter_mut()
+                    .for_each(|e| *e += 2.0 * FLUSHED * total);
             }
         }
     }

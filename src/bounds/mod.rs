@@ -14,8 +14,8 @@ mod margin;
 mod region;
 
 pub(crate) use crate::rounding;
-pub use input::{Ball, BoxError, InputBox, Norm};
 pub use crate::rounding::Evaluation;
+pub use input::{Ball, BoxError, InputBox, Norm};
 pub use interval::{Intervals, propagate, propagate_evaluated};
 pub use margin::{MarginBounds, Margins, Method};
 pub use region::{Eps, Region};

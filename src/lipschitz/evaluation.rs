@@ -13,13 +13,14 @@
 //!
 //! The local error of an affine node, with `u = 2^-24`, `n` terms in a sum,
 //! stored coefficients and biases within `r` (relative) and `b` (absolute) of
-//! the true ones, and each rounded once more to f32, is
+//! the true ones, and each rounded once more to f32, is that of every evaluation
+//! in f32 ([`Evaluation`](crate::rounding::Evaluation)):
 //! `(gamma_{n+4} + 2 r) (|| |A| || ||x'|| + ||bias||) + b sqrt(len)`, for any
 //! order of summation, blocked or not, with or without fused multiply-add
 //! (Higham, section 3.1). Elementwise functions and log-sum-exp are evaluated
 //! in f64, with a relative error below `u`, and rounded once: `2 u ||v||`.
 //! Selections and maxima do not round. Each operation may underflow, by
-//! `2^-150`. None may overflow, which is checked for every input of norm up to
+//! `2^-150`, as `Plan` flushes nothing to zero. None may overflow, which is checked for every input of norm up to
 //! `||x|| + 1000 sigma sqrt(d)`; Gaussian noise is longer with a probability
 //! below `exp(-400000)`.
 
@@ -27,10 +28,9 @@ use super::Network;
 use super::affine::Norms;
 use crate::bounds::{Intervals, propagate};
 use crate::ops::Op;
-use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
+use crate::rounding::directed::{add_up, mul_up, sqrt_up};
+use crate::rounding::{UNIT, single_gamma};
 
-/// Unit roundoff of f32.
-const UNIT: f64 = 1.0 / 16_777_216.0;
 /// Four times the error of an f32 operation that underflows.
 const TINY: f64 = 4.0 * 7.006_492_321_624_086e-46;
 /// Values up to here do not overflow, nor do their sums on the way.
@@ -179,12 +179,11 @@ impl Network {
             }
         };
         let terms = op.terms() as f64;
-        let units = (terms + 4.0) * UNIT;
-        let relative = op.relative_error();
-        if !(units < 0.5 && relative < 0.5) {
+        let (gamma, relative) = (single_gamma(op.terms()), op.relative_error());
+        if !(gamma.is_finite() && relative < 0.5) {
             return None;
         }
-        let share = add_up(div_up(units, 1.0 - units), 2.0 * relative);
+        let share = add_up(gamma, 2.0 * relative);
         let bias = op.bias().map_or(0.0, |bias| {
             let entries = (0..graph.len(i + 1)).map(|j| bias.at(j));
             sqrt_up(entries.fold(0.0, |sum, b| add_up(sum, mul_up(b, b))))

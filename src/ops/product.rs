@@ -164,7 +164,8 @@ impl Product {
     /// of at least 1, and that of the sum is relative, as are exponential, logarithm and division.
     #[must_use]
     pub fn single_errors(&self, batch: usize, inputs: &[Bounds], magnitudes: &[f64]) -> Vec<f64> {
-        let most = |x: &Bounds| -> Vec<f64> { x.0.iter().zip(x.1).map(|(l, u)| l.abs().max(u.abs())).collect() };
+        let most =
+            |x: &Bounds| -> Vec<f64> { x.0.iter().zip(x.1).map(|(l, u)| l.abs().max(u.abs())).collect() };
         match self {
             Self::Max { .. } | Self::Rank { .. } => Vec::new(),
             Self::Multiply => {

@@ -233,7 +233,8 @@ impl<'a> Certify<'a> {
             return Err("no eps or no method; give at least one of each".into());
         }
         let graph = network.graph;
-        let bounds = |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m).evaluated(network.evaluation)));
+        let bounds =
+            |&m: &Option<Method>| (m, m.map(|m| MarginBounds::new(graph, m).evaluated(network.evaluation)));
         Ok(Self { eps, methods: methods.iter().map(bounds).collect(), keep: None, network })
     }
 

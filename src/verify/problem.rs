@@ -1,8 +1,8 @@
 //! What is to be refuted: regions with their disjuncts as functions.
 
 use super::subproblem::Subproblem;
-use crate::bounds::{Evaluation, Intervals};
 use crate::bounds::linear::{Cut, Effort, Function, Plan, Relaxed, Row};
+use crate::bounds::{Evaluation, Intervals};
 use crate::exec;
 use crate::graph::Graph;
 use crate::query::{Atom, Region};

@@ -28,6 +28,11 @@ impl Way {
         Self { flush, fused, bias_first, formulas, order: random.below(6), tree: random.below(6) }
     }
 
+    /// One term after the other, as a loop would.
+    pub(crate) fn plain() -> Self {
+        Self { flush: false, fused: false, order: 0, tree: 0, bias_first: false, formulas: true }
+    }
+
     fn value(self, x: f32) -> f32 {
         if self.flush && x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
     }
@@ -65,7 +70,8 @@ impl Way {
                 parts.push(first);
                 while parts.len() > 1 {
                     if self.tree == 2 {
-                        parts = parts.chunks(2).map(|p| p.iter().copied().reduce(add).unwrap_or(0.0)).collect();
+                        parts =
+                            parts.chunks(2).map(|p| p.iter().copied().reduce(add).unwrap_or(0.0)).collect();
                     } else {
                         let a = parts.swap_remove(random.below(parts.len()));
                         let b = parts.swap_remove(random.below(parts.len()));
@@ -120,7 +126,8 @@ impl Way {
             let all = inputs.concat();
             let out = match &node.op {
                 Op::Affine(op) if op.is_selection() => {
-                    let value = |(terms, bias): &(Vec<(usize, f32)>, f32)| terms.first().map_or(*bias, |t| all[t.0]);
+                    let value =
+                        |(terms, bias): &(Vec<(usize, f32)>, f32)| terms.first().map_or(*bias, |t| all[t.0]);
                     rows.iter().map(value).collect()
                 }
                 Op::Affine(_) => rows
