@@ -26,10 +26,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum Evaluation {
     /// Exact real arithmetic.
-    #[default]
     Real,
     /// Any evaluation in f32, at points of f32: every order of summation, with or without fused
-    /// multiply-add, in f32 or wider accumulators, subnormal numbers kept or not.
+    /// multiply-add, in f32 or wider accumulators, subnormal numbers kept or not. What runs ask for unless
+    /// told otherwise.
+    #[default]
     Float32,
 }
 

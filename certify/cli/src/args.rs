@@ -47,7 +47,8 @@ impl From<NormName> for Norm {
 pub(crate) enum EvaluationName {
     /// Exact real arithmetic.
     Real,
-    /// Every evaluation in f32, in any order of summation.
+    /// Every evaluation in f32 at points of f32, in any order of summation, without minimal filtering (see
+    /// docs/evaluation.md).
     Float32,
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "ibp")]
     method: Vec<MethodName>,
     /// The arithmetic of the network that certificates speak of.
-    #[arg(long, value_enum, default_value = "real")]
+    #[arg(long, value_enum, default_value = "float32")]
     evaluation: EvaluationName,
     /// Search for counterexamples too, with this many gradient steps and restarts.
     #[arg(long, value_name = "STEPSxRESTARTS")]
