@@ -8,6 +8,8 @@
 mod adversarial;
 #[path = "properties/bounds.rs"]
 mod bounds;
+#[path = "properties/float32.rs"]
+mod float32;
 #[path = "properties/functions.rs"]
 mod functions;
 #[path = "properties/inference.rs"]
@@ -22,5 +24,7 @@ mod networks;
 mod planes;
 #[path = "properties/relaxation.rs"]
 mod relaxation;
+#[path = "properties/single.rs"]
+mod single;
 #[path = "properties/verify.rs"]
 mod verify;

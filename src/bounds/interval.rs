@@ -6,7 +6,9 @@ use std::ops::Range;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{BOXES, Balls, Gather, Kernel, choose, dispatch};
 use crate::ops::{Affine, Op, Weights};
-use crate::rounding::{centres_radii, gamma, outward, underflow};
+use crate::rounding::{Evaluation, centres_radii, outward, underflow};
+
+use super::float32::{self, Costs};
 
 /// Bounds of one value for a batch of inputs: `batch * len` entries each.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,7 @@ impl Intervals {
 /// the output and of values for which `keep` is true are kept; others are empty.
 ///
 /// Soundness: for every input in its box, each entry of each value computed in
-/// exact arithmetic lies in its interval. Where the network may have no value
+/// exact arithmetic lies in its interval; see [`propagate_evaluated`] for f32. Where the network may have no value
 /// (a logarithm of zero, a pole), or where bounds overflow, both ends are NaN,
 /// and stay so in all that depends on it: no comparison with them succeeds.
 #[must_use]
@@ -42,9 +44,24 @@ pub fn propagate(
     input: Intervals,
     keep: impl Fn(ValueId) -> bool,
 ) -> Vec<Intervals> {
+    propagate_evaluated(Evaluation::Real, graph, batch, input, keep)
+}
+
+/// [`propagate`] for a network that is evaluated in this arithmetic: in f32, for every input of f32 in its box
+/// and every order of evaluation, each entry as computed lies in its interval. Both ends are NaN also where
+/// an evaluation may overflow.
+#[must_use]
+pub fn propagate_evaluated(
+    evaluation: Evaluation,
+    graph: &Graph,
+    batch: usize,
+    mut input: Intervals,
+    keep: impl Fn(ValueId) -> bool,
+) -> Vec<Intervals> {
+    float32::read(evaluation, &mut input);
     let last_uses = graph.last_uses();
     let kept: Vec<bool> = (0..=graph.nodes.len()).map(|v| v == graph.output || keep(v)).collect();
-    let mut memory = Memory::default();
+    let mut memory = Memory::new(evaluation);
     let mut values = vec![Intervals::default(); kept.len()];
     for v in (1..kept.len()).filter(|&v| kept[v]) {
         values[v] = Intervals::unknown(batch * graph.len(v));
@@ -52,7 +69,7 @@ pub fn propagate(
     for first in (0..batch).step_by(BOXES) {
         let mut tile = vec![beside(&input, graph.input_len(), first..batch.min(first + BOXES))];
         for (index, node) in graph.nodes.iter().enumerate() {
-            tile.push(node_beside(graph, index, &tile, &mut memory));
+            tile.push(node_beside(graph, index, &tile, &mut memory).bounds);
             for &v in node.inputs.iter().filter(|&&v| last_uses[v] == index && !kept[v]) {
                 tile[v] = Intervals::default();
             }
@@ -68,29 +85,51 @@ pub fn propagate(
 }
 
 /// What [`node_beside`] works with.
-#[derive(Default)]
 pub(super) struct Memory {
+    /// The arithmetic of the network.
+    evaluation: Evaluation,
     entries: Vec<Balls>,
     live: Vec<bool>,
     results: Vec<Balls>,
     scratch: Vec<f64>,
 }
 
+impl Memory {
+    pub(super) fn new(evaluation: Evaluation) -> Self {
+        let (entries, live, results, scratch) = Default::default();
+        Self { evaluation, entries, live, results, scratch }
+    }
+}
+
+/// A node's result.
+#[derive(Default)]
+pub(super) struct Computed {
+    /// Bounds on its entries.
+    pub(super) bounds: Intervals,
+    /// How far an entry may lie from the exact function of the inputs as they were computed; empty if
+    /// nothing rounds, as in real arithmetic, and for affine maps, whose errors follow from [`Computed::sums`].
+    pub(super) errors: Vec<f64>,
+    /// For an affine map, `|A|` times the greatest absolute values in the intervals, if they are asked for.
+    pub(super) sums: Vec<f64>,
+}
+
 /// Rows of values of `len` entries, each entry of [`BOXES`] of them side by side; those that are not there
 /// repeat the last.
 fn beside(values: &Intervals, len: usize, rows: Range<usize>) -> Intervals {
-    let side = |ends: &[f64]| {
-        let row = |lane: usize| &ends[(rows.start + lane).min(rows.end - 1) * len..][..len];
-        let rows: [&[f64]; BOXES] = std::array::from_fn(row);
-        let mut out = vec![[0.0; BOXES]; len];
-        for (i, out) in out.iter_mut().enumerate() {
-            for lane in 0..BOXES {
-                out[lane] = rows[lane][i];
-            }
-        }
-        out.into_flattened()
-    };
+    let side = |ends: &[f64]| numbers_beside(ends, len, rows.clone());
     Intervals { lower: side(&values.lower), upper: side(&values.upper) }
+}
+
+fn numbers_beside(numbers: &[f64], len: usize, rows: Range<usize>) -> Vec<f64> {
+    let row = |lane: usize| &numbers[(rows.start + lane).min(rows.end - 1) * len..][..len];
+    let rows: [&[f64]; BOXES] = std::array::from_fn(row);
+    let mut out = vec![[0.0; BOXES]; len];
+    for (i, out) in out.iter_mut().enumerate() {
+        for lane in 0..BOXES {
+            out[lane] = rows[lane][i];
+        }
+    }
+    out.into_flattened()
 }
 
 /// The reverse of [`beside`], for as many rows as `out` holds.
@@ -109,18 +148,16 @@ fn turn<const B: usize>(ends: &[f64], out: &mut [f64]) {
 }
 
 /// [`node_bounds`] of [`BOXES`] inputs, with the bounds of each entry side by side.
-fn node_beside(graph: &Graph, index: usize, values: &[Intervals], memory: &mut Memory) -> Intervals {
+fn node_beside(graph: &Graph, index: usize, values: &[Intervals], memory: &mut Memory) -> Computed {
     let (node, len) = (&graph.nodes[index], graph.len(index + 1));
     let first = node.inputs[0];
     match &node.op {
-        Op::Elementwise(function) => {
-            let mut out = values[first].clone();
-            function.ranges(len, BOXES, &mut out.lower, &mut out.upper);
-            return out;
-        }
+        Op::Elementwise(_) => return elementwise(graph, index, BOXES, values, memory.evaluation),
         Op::Affine(op) => {
-            if let Some(map) = op.boxes(graph.len(first)) {
-                return boxes(op, map, &values[first], len, memory);
+            let costs = Costs::new(op, memory.evaluation, || float32::largest(&[&values[first]]));
+            if let Some(map) = op.boxes(graph.len(first)).filter(|_| !costs.overflow) {
+                let bounds = boxes(map, &costs, &values[first], len, memory);
+                return Computed { bounds, ..Computed::default() };
             }
         }
         Op::Product(_) => (),
@@ -131,37 +168,60 @@ fn node_beside(graph: &Graph, index: usize, values: &[Intervals], memory: &mut M
         one_after_another(&values[v].lower, &mut rows[v].lower);
         one_after_another(&values[v].upper, &mut rows[v].upper);
     }
-    beside(&node_bounds(graph, index, BOXES, &rows, &mut memory.scratch), len, 0..BOXES)
+    let Computed { bounds, errors, .. } = node_bounds(graph, index, BOXES, &rows, memory);
+    let errors = if errors.is_empty() { errors } else { numbers_beside(&errors, len, 0..BOXES) };
+    Computed { bounds: beside(&bounds, len, 0..BOXES), errors, ..Computed::default() }
+}
+
+/// Through an elementwise function, each entry as many times `beside` itself as there are boxes side by side.
+fn elementwise(
+    graph: &Graph,
+    index: usize,
+    beside: usize,
+    values: &[Intervals],
+    evaluation: Evaluation,
+) -> Computed {
+    let (node, len) = (&graph.nodes[index], graph.len(index + 1));
+    let Op::Elementwise(function) = &node.op else { unreachable!("asked of functions") };
+    let input = &values[node.inputs[0]];
+    let mut bounds = input.clone();
+    function.ranges(len, beside, &mut bounds.lower, &mut bounds.upper);
+    let mut errors = Vec::new();
+    if evaluation == Evaluation::Float32 {
+        errors = float32::function_errors(&**function, input, &bounds);
+        float32::widen(&mut bounds, &errors);
+    }
+    Computed { bounds, errors, ..Computed::default() }
 }
 
 /// Bounds on the result of one node from those of the values before it.
-pub(super) fn node_bounds(
+fn node_bounds(
     graph: &Graph,
     index: usize,
     batch: usize,
     values: &[Intervals],
-    scratch: &mut Vec<f64>,
-) -> Intervals {
+    memory: &mut Memory,
+) -> Computed {
     let node = &graph.nodes[index];
-    if let Op::Elementwise(function) = &node.op {
-        let mut out = values[node.inputs[0]].clone();
-        function.ranges(graph.len(index + 1), 1, &mut out.lower, &mut out.upper);
-        return out;
-    }
-    let mut out = Intervals::unknown(batch * graph.len(index + 1));
+    let mut bounds = Intervals::unknown(batch * graph.len(index + 1));
+    let mut errors = Vec::new();
     match &node.op {
         Op::Affine(op) => {
             let inputs: Vec<_> = node.inputs.iter().map(|&v| &values[v]).collect();
-            affine(op, batch, &inputs, &mut out, scratch);
+            affine(op, batch, &inputs, &mut bounds, memory);
         }
-        Op::Elementwise(_) => unreachable!("done above"),
+        Op::Elementwise(_) => return elementwise(graph, index, 1, values, memory.evaluation),
         Op::Product(op) => {
             let inputs: Vec<_> =
                 node.inputs.iter().map(|&v| (&values[v].lower[..], &values[v].upper[..])).collect();
-            op.interval(batch, &inputs, &mut out.lower, &mut out.upper, scratch);
+            op.interval(batch, &inputs, &mut bounds.lower, &mut bounds.upper, &mut memory.scratch);
+            if memory.evaluation == Evaluation::Float32 {
+                errors = op.single_errors(batch, &inputs, &bounds.magnitudes());
+                float32::widen(&mut bounds, &errors);
+            }
         }
     }
-    out
+    Computed { bounds, errors, ..Computed::default() }
 }
 
 /// [`node_bounds`] of `B` boxes, with the bounds of each entry side by side, and for an affine node `|A|`
@@ -171,20 +231,38 @@ pub(super) fn node_bounds_and_sizes<const B: usize>(
     index: usize,
     values: &[Intervals],
     memory: &mut Memory,
-) -> (Intervals, Vec<f64>) {
+) -> Computed {
+    let mut computed = sized::<B>(graph, index, values, memory);
+    if let (Op::Affine(op), Evaluation::Float32) = (&graph.nodes[index].op, memory.evaluation) {
+        let inputs: Vec<_> = graph.nodes[index].inputs.iter().map(|&v| &values[v]).collect();
+        computed.errors = float32::affine_errors::<B>(op, &inputs, &computed.sums);
+    }
+    computed
+}
+
+fn sized<const B: usize>(graph: &Graph, index: usize, values: &[Intervals], memory: &mut Memory) -> Computed {
     let (node, len) = (&graph.nodes[index], graph.len(index + 1));
     let bounds = |memory: &mut Memory| match B {
         BOXES => node_beside(graph, index, values, memory),
-        _ => node_bounds(graph, index, B, values, &mut memory.scratch),
+        _ => node_bounds(graph, index, B, values, memory),
     };
-    let Op::Affine(op) = &node.op else { return (bounds(memory), Vec::new()) };
+    let Op::Affine(op) = &node.op else { return bounds(memory) };
     let sizes: Vec<Vec<f64>> = node.inputs.iter().map(|&v| values[v].magnitudes()).collect();
     if let Some(map) = op.boxes(graph.len(node.inputs[0])) {
         if B == 1 {
-            return box_and_sizes(op, map, &values[node.inputs[0]], len);
+            let x = &values[node.inputs[0]];
+            let costs = Costs::new(op, memory.evaluation, || float32::largest(&[x]));
+            let mut computed = box_and_sizes(map, &costs, x, len);
+            if costs.overflow {
+                float32::overflow(op, 1, &[x], &mut computed.bounds, &mut memory.scratch);
+            }
+            return computed;
         }
-        let bounds = bounds(memory);
+        let computed = bounds(memory);
         let Memory { entries, live, results, .. } = memory;
+        entries.resize(sizes[0].len() / BOXES, Balls::default());
+        live.resize(entries.len(), false);
+        results.resize(len, Balls::default());
         for ((ball, live), size) in
             entries.iter_mut().zip(live.iter_mut()).zip(sizes[0].as_chunks::<BOXES>().0)
         {
@@ -192,7 +270,7 @@ pub(super) fn node_bounds_and_sizes<const B: usize>(
             *live = *ball != Balls::default();
         }
         map.boxes(entries, live, results);
-        return (bounds, results.iter().flat_map(|ball| ball.radius).collect());
+        return Computed { sums: results.iter().flat_map(|ball| ball.radius).collect(), ..computed };
     }
     let mut rows: Vec<Vec<f64>> = sizes.iter().map(|sizes| vec![0.0; sizes.len()]).collect();
     for (row, sizes) in rows.iter_mut().zip(&sizes) {
@@ -204,13 +282,14 @@ pub(super) fn node_bounds_and_sizes<const B: usize>(
     for (b, row) in sums.chunks_exact(len.max(1)).enumerate() {
         row.iter().enumerate().for_each(|(i, sum)| out[i * B + b] = *sum);
     }
-    (bounds(memory), out)
+    Computed { sums: out, ..bounds(memory) }
 }
 
 /// Through `y = A x + b`: the centre goes through `A`, the radius through
 /// `|A|`. The radius first takes up `gamma |c|`, which pays for the rounding of
 /// both products, and the uncertainty of the coefficients.
-fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals, scratch: &mut Vec<f64>) {
+fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals, memory: &mut Memory) {
+    let Memory { evaluation, scratch, .. } = memory;
     if op.is_selection() {
         let ends =
             |side: fn(&Intervals) -> &[f64]| -> Vec<&[f64]> { inputs.iter().map(|x| side(x)).collect() };
@@ -218,7 +297,17 @@ fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals,
         op.apply(Weights::exact, batch, &ends(|x| &x.upper), &mut out.upper, scratch);
         return;
     }
-    let (error, floor) = costs(op);
+    let largest = |b: usize| {
+        let of = |ends: &[f64]| {
+            let n = ends.len() / batch;
+            ends[b * n..(b + 1) * n].iter().fold(0.0, |most: f64, end| most.max(end.abs()))
+        };
+        inputs.iter().fold(0.0, |most: f64, x| most.max(of(&x.lower)).max(of(&x.upper)))
+    };
+    let costs: Vec<Costs<1>> = (0..batch).map(|b| Costs::new(op, *evaluation, || [largest(b)])).collect();
+    let (Some(error), len) = (costs.first().map(|c| c.relative), out.lower.len() / batch.max(1)) else {
+        return;
+    };
     let (centres, radii): (Vec<Vec<f64>>, Vec<Vec<f64>>) = inputs
         .iter()
         .map(|x| {
@@ -230,8 +319,11 @@ fn affine(op: &Affine, batch: usize, inputs: &[&Intervals], out: &mut Intervals,
     let radii: Vec<&[f64]> = radii.iter().map(Vec::as_slice).collect();
     op.apply(Weights::exact, batch, &centres, &mut out.lower, scratch);
     op.linear(Weights::absolute, batch, &radii, &mut out.upper, scratch);
-    for (low, high) in out.lower.iter_mut().zip(&mut out.upper) {
-        ([*low], [*high]) = results([*low], [*high], floor);
+    for (i, (low, high)) in out.lower.iter_mut().zip(&mut out.upper).enumerate() {
+        ([*low], [*high]) = results([*low], [*high], costs[i / len].floor);
+    }
+    if costs.iter().any(|costs| costs.overflow) {
+        float32::overflow(op, batch, inputs, out, scratch);
     }
 }
 
@@ -249,25 +341,18 @@ fn enlarged<const N: usize>(lower: [f64; N], upper: [f64; N], error: f64) -> ([f
 
 /// The intervals of an affine map's results; its bias was added with one more rounding.
 #[inline(always)]
-fn results<const N: usize>(centre: [f64; N], mut radius: [f64; N], floor: f64) -> ([f64; N], [f64; N]) {
+fn results<const N: usize>(centre: [f64; N], mut radius: [f64; N], floor: [f64; N]) -> ([f64; N], [f64; N]) {
     for i in 0..N {
-        radius[i] += f64::EPSILON * centre[i].abs() + floor;
+        radius[i] += f64::EPSILON * centre[i].abs() + floor[i];
     }
     outward(centre, radius)
 }
 
-/// What rounding and uncertain coefficients cost a radius: relative to the inputs, and absolute.
-fn costs(op: &Affine) -> (f64, f64) {
-    let relative = gamma(op.terms()) + 2.0 * op.relative_error();
-    (relative, op.bias_error() * (1.0 + f64::EPSILON) + underflow(op.terms()))
-}
-
 /// One box, and beside it `|A|` times its greatest absolute values.
-fn box_and_sizes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize) -> (Intervals, Vec<f64>) {
-    let (error, floor) = costs(op);
+fn box_and_sizes(map: &Gather<f64>, costs: &Costs<1>, x: &Intervals, len: usize) -> Computed {
     let entries: Vec<Balls> = (x.lower.iter().zip(&x.upper).zip(x.magnitudes()))
         .map(|((&lower, &upper), size)| {
-            let ([centre], [radius]) = enlarged([lower], [upper], error);
+            let ([centre], [radius]) = enlarged([lower], [upper], costs.relative);
             let mut ball = Balls::default();
             (ball.centre[0], ball.radius[0], ball.radius[1]) = (centre, radius, size);
             ball
@@ -276,14 +361,21 @@ fn box_and_sizes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize) -> (
     let live: Vec<bool> = entries.iter().map(|ball| *ball != Balls::default()).collect();
     let mut balls = vec![Balls::default(); len];
     map.boxes(&entries, &live, &mut balls);
-    let ends = balls.iter().map(|ball| results([ball.centre[0]], [ball.radius[0]], floor));
+    let ends = balls.iter().map(|ball| results([ball.centre[0]], [ball.radius[0]], costs.floor));
     let (lower, upper) = ends.map(|([lower], [upper])| (lower, upper)).unzip();
-    (Intervals { lower, upper }, balls.iter().map(|ball| ball.radius[1]).collect())
+    let sums = balls.iter().map(|ball| ball.radius[1]).collect();
+    Computed { bounds: Intervals { lower, upper }, sums, ..Computed::default() }
 }
 
 /// As [`affine`], for dense layers and convolutions of boxes side by side.
-fn boxes(op: &Affine, map: &Gather<f64>, x: &Intervals, len: usize, memory: &mut Memory) -> Intervals {
-    let (error, floor) = costs(op);
+fn boxes(
+    map: &Gather<f64>,
+    costs: &Costs<BOXES>,
+    x: &Intervals,
+    len: usize,
+    memory: &mut Memory,
+) -> Intervals {
+    let &Costs { relative: error, floor, .. } = costs;
     let Memory { entries, live, results, .. } = memory;
     let (lower, _) = x.lower.as_chunks();
     let (upper, _) = x.upper.as_chunks();
@@ -322,7 +414,7 @@ impl Kernel for Enter<'_> {
 /// Centres and radii of results to intervals.
 struct Leave<'a> {
     balls: &'a [Balls],
-    floor: f64,
+    floor: [f64; BOXES],
     lower: &'a mut [[f64; BOXES]],
     upper: &'a mut [[f64; BOXES]],
 }

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::linear::{Effort, Function, Plan, Relaxed, Row};
-use super::{InputBox, Intervals, propagate};
+use super::{Evaluation, InputBox, Intervals, propagate, propagate_evaluated};
 use crate::graph::{Graph, ValueId};
-use crate::ops::{Op, Weights};
+use crate::ops::{Affine, Op, SingleError, Weights};
 use crate::rounding::directed::{add_up, div_down, mul_up, sub_down};
-use crate::rounding::{centre_radius, gamma, underflow};
+use crate::rounding::{FLUSHED, centre_radius, gamma, underflow};
 
 /// Inputs that pass through the network together.
 const TILE: usize = 16;
@@ -132,7 +132,7 @@ pub struct MarginBounds<'a> {
 }
 
 impl<'a> MarginBounds<'a> {
-    /// Prepares the bounds of one network.
+    /// Prepares the bounds of one network in real arithmetic.
     #[must_use]
     pub fn new(graph: &'a Graph, method: Method) -> Self {
         graph.prepare_boxes();
@@ -144,8 +144,24 @@ impl<'a> MarginBounds<'a> {
                 node.inputs.iter().for_each(|&v| keep[v] = true);
             }
         }
-        let elisions = (0..graph.output_len()).map(|_| OnceLock::new()).collect();
-        Self { graph, method, plan: Plan::new(graph), keep, elisions, constants: None }
+        let (plan, elisions) = (Plan::new(graph, Evaluation::Real), Vec::new());
+        Self { graph, method, plan, keep, elisions, constants: None }.evaluated(Evaluation::Real)
+    }
+
+    /// The same for a network that is evaluated in this arithmetic. In f32,
+    /// margins are differences of the logits as computed: a positive bound says
+    /// that the label's logit is the greatest and ties with none.
+    #[must_use]
+    pub fn evaluated(mut self, evaluation: Evaluation) -> Self {
+        self.plan.evaluation = evaluation;
+        self.elisions = (0..self.graph.output_len()).map(|_| OnceLock::new()).collect();
+        self
+    }
+
+    /// The arithmetic that the bounds speak of.
+    #[must_use]
+    pub fn evaluation(&self) -> Evaluation {
+        self.plan.evaluation
     }
 
     /// With Lipschitz constants, without which [`Method::Lipschitz`] is [`Method::Ibp`].
@@ -157,7 +173,9 @@ impl<'a> MarginBounds<'a> {
     /// The margins of one input by Lipschitz constants: lower bounds at the centre of its box or ball,
     /// and constants; none without constants.
     fn steep(&self, boxes: &InputBox, i: usize, label: usize) -> Option<(Vec<f64>, &[f64])> {
-        let constants = self.constants.as_ref()?.margins(label);
+        // Constants speak of real arithmetic.
+        let constants = self.constants.as_ref().filter(|_| self.evaluation() == Evaluation::Real)?;
+        let constants = constants.margins(label);
         let centre = boxes.centre(i);
         let point = Intervals { lower: centre.clone(), upper: centre };
         let values = propagate(self.graph, 1, point, |v| self.keep[v]);
@@ -198,7 +216,8 @@ impl<'a> MarginBounds<'a> {
                 lower: boxes.lower().slice(rows).iter().copied().collect(),
                 upper: boxes.upper().slice(rows).iter().copied().collect(),
             };
-            let values = propagate(self.graph, labels.len(), input, |v| self.keep[v]);
+            let keep = |v: ValueId| self.keep[v];
+            let values = propagate_evaluated(self.evaluation(), self.graph, labels.len(), input, keep);
             out.assign(&self.from_values(&values, labels).lower);
         });
         if self.method == Method::Lipschitz {
@@ -232,7 +251,8 @@ impl<'a> MarginBounds<'a> {
             upper.assign(&aview1(&intervals.upper));
             let undefined = |v: &Intervals| v.lower.iter().any(|x| x.is_nan());
             if self.method == Method::Lipschitz
-                && let Some(constants) = &self.constants
+                && let Some(constants) =
+                    self.constants.as_ref().filter(|_| self.evaluation() == Evaluation::Real)
             {
                 let (centre, distance) = (boxes.centre(i), boxes.distance(i));
                 let point = Intervals { lower: centre.clone(), upper: centre };
@@ -269,7 +289,7 @@ impl<'a> MarginBounds<'a> {
         let others: Vec<usize> = (0..classes).filter(|&c| c != label).collect();
         let mut used = Method::Ibp;
         for &stage in self.method.stages() {
-            if self.method == Method::Best && margins.iter().all(|&m| m > 0.0) {
+            if matches!(self.method, Method::Best | Method::Complete) && margins.iter().all(|&m| m > 0.0) {
                 break;
             }
             if stage == Method::Lipschitz
@@ -319,7 +339,15 @@ impl<'a> MarginBounds<'a> {
         let classes = self.graph.output_len();
         let mut lower = Array2::from_elem((labels.len(), classes), f64::INFINITY);
         for (i, &label) in labels.iter().enumerate() {
-            let elision = self.elisions[label].get_or_init(|| Elision::margins(self.graph, label));
+            let elision =
+                self.elisions[label].get_or_init(|| Elision::margins(self.graph, label, self.evaluation()));
+            // In f32 a logit may overflow where real arithmetic has a value.
+            let logits = &values[self.graph.output].lower[i * classes..(i + 1) * classes];
+            if self.evaluation() == Evaluation::Float32 && logits.iter().any(|logit| logit.is_nan()) {
+                lower.row_mut(i).fill(f64::NEG_INFINITY);
+                lower[[i, label]] = f64::INFINITY;
+                continue;
+            }
             let bounds = elision.lower(i, labels.len(), values);
             let others = (0..classes).filter(|&c| c != label);
             others.zip(bounds).for_each(|(class, bound)| lower[[i, class]] = bound);
@@ -361,12 +389,12 @@ struct Coefficients {
 }
 
 impl Elision {
-    fn margins(graph: &Graph, label: usize) -> Self {
+    fn margins(graph: &Graph, label: usize, evaluation: Evaluation) -> Self {
         let classes = graph.output_len();
-        Self::new(graph, classes - 1, margin_rows(classes, label))
+        Self::new(graph, classes - 1, margin_rows(classes, label), evaluation)
     }
 
-    fn new(graph: &Graph, rows: usize, output: Vec<f64>) -> Self {
+    fn new(graph: &Graph, rows: usize, output: Vec<f64>, evaluation: Evaluation) -> Self {
         let mut pending: Vec<Option<Coefficients>> = (0..=graph.nodes.len()).map(|_| None).collect();
         pending[graph.output] = Some(Coefficients { error: vec![0.0; output.len()], value: output });
         let mut elision = Self {
@@ -378,8 +406,13 @@ impl Elision {
         };
         for (i, node) in graph.nodes.iter().enumerate().rev() {
             if let (Op::Affine(op), Some(above)) = (&node.op, &pending[i + 1]) {
-                elision.add_bias(op, graph.len(i + 1), above);
-                let below = pull_back(op, rows, above, node.inputs.iter().map(|&v| graph.len(v)));
+                // An evaluation in f32 is off by so much beside the coefficients' own errors.
+                let single = match evaluation {
+                    Evaluation::Real => SingleError::default(),
+                    Evaluation::Float32 => op.single_error(),
+                };
+                elision.add_bias(op, graph.len(i + 1), above, &single);
+                let below = pull_back(op, rows, above, &single, node.inputs.iter().map(|&v| graph.len(v)));
                 pending[i + 1] = None;
                 for (&v, part) in node.inputs.iter().zip(below) {
                     pending[v] = Some(match pending[v].take() {
@@ -394,18 +427,22 @@ impl Elision {
         elision
     }
 
-    fn add_bias(&mut self, op: &crate::ops::Affine, len: usize, above: &Coefficients) {
-        let Some(bias) = op.bias() else { return };
+    fn add_bias(&mut self, op: &Affine, len: usize, above: &Coefficients, single: &SingleError) {
+        let absolute = single.before + single.underflow;
+        if op.bias().is_none() && absolute == 0.0 {
+            return;
+        }
         let error = gamma(len);
         for row in 0..self.rows {
             let range = row * len..(row + 1) * len;
             let (mut sum, mut size) = (self.constant[row], self.constant[row].abs());
             let mut drift = 0.0;
             for (j, (a, e)) in above.value[range.clone()].iter().zip(&above.error[range]).enumerate() {
-                let b = bias.at(j);
+                let b = op.bias().map_or(0.0, |bias| bias.at(j));
                 sum += a * b;
                 size += (a * b).abs();
                 drift += e * (b.abs() + op.bias_error()) + a.abs() * op.bias_error();
+                drift += (a.abs() + e) * (single.relative * b.abs() + absolute);
             }
             self.constant[row] = sum;
             self.constant_error[row] =
@@ -463,12 +500,13 @@ impl Coefficients {
 /// `A^T` applied to every row, with its rounding error and the uncertainty of
 /// `A` bounded through `|A|^T`.
 fn pull_back(
-    op: &crate::ops::Affine,
+    op: &Affine,
     rows: usize,
     above: &Coefficients,
+    single: &SingleError,
     lens: impl Iterator<Item = usize>,
 ) -> Vec<Coefficients> {
-    let error = gamma(op.adjoint_terms()) + 2.0 * op.relative_error();
+    let error = gamma(op.adjoint_terms()) + 2.0 * op.relative_error() + single.relative;
     let size: Vec<f64> = above
         .value
         .iter()
@@ -485,5 +523,18 @@ fn pull_back(
     op.adjoint(Weights::exact, rows, &above.value, &mut values, &mut scratch);
     let mut errors: Vec<&mut [f64]> = below.iter_mut().map(|b| &mut b.error[..]).collect();
     op.adjoint(Weights::absolute, rows, &size, &mut errors, &mut scratch);
+    if single.flushed > 0.0 {
+        // Subnormal coefficients may be taken for zero, each with any entry.
+        for (row, number) in above.value.chunks_exact(above.value.len() / rows.max(1)).zip(0_usize..) {
+            let errors = &above.error[number * row.len()..(number + 1) * row.len()];
+            let total: f64 = row.iter().zip(errors).map(|(a, e)| a.abs() + e).sum();
+            for part in &mut below {
+                let len = part.error.len() / rows;
+                part.error[number * len..(number + 1) * len]
+                    .iter_mut()
+                    .for_each(|e| *e += 2.0 * FLUSHED * total);
+            }
+        }
+    }
     below
 }

@@ -1,9 +1,12 @@
 //! Sound bounds on what a network computes over a whole set of inputs.
 //!
-//! All bounds are in `f64` and hold for the network in exact real arithmetic,
-//! with the weights as the model gives them: every rounding error on the way
-//! is bounded and added outward ([`crate::rounding`]).
+//! All bounds are in `f64` and hold for the network with the weights as the
+//! model gives them: every rounding error on the way to them is bounded and
+//! added outward ([`crate::rounding`]). An [`Evaluation`] says whether they
+//! speak of the network in exact real arithmetic, or of every evaluation of it
+//! in f32, whose rounding is then bounded and added at each node.
 
+mod float32;
 mod input;
 mod interval;
 pub(crate) mod linear;
@@ -12,7 +15,8 @@ mod region;
 pub(crate) mod transpose;
 
 pub(crate) use crate::rounding;
+pub use crate::rounding::Evaluation;
 pub use input::{Ball, BoxError, InputBox, Norm};
-pub use interval::{Intervals, propagate};
+pub use interval::{Intervals, propagate, propagate_evaluated};
 pub use margin::{MarginBounds, Margins, Method, Steepness};
 pub use region::{Eps, Region};

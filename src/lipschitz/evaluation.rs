@@ -17,13 +17,14 @@
 //!
 //! The local error of an affine node, with `u = 2^-24`, `n` terms in a sum,
 //! stored coefficients and biases within `r` (relative) and `b` (absolute) of
-//! the true ones, and each rounded once more to f32, is
+//! the true ones, and each rounded once more to f32, is that of every evaluation
+//! in f32 ([`Evaluation`](crate::rounding::Evaluation)):
 //! `(gamma_{n+4} + 2 r) (|| |A| || ||x'|| + ||bias||) + b sqrt(len)`, for any
 //! order of summation, blocked or not, with or without fused multiply-add
 //! (Higham, section 3.1). Elementwise functions and log-sum-exp are evaluated
 //! in f64, with a relative error below `u`, and rounded once: `2 u ||v||`.
 //! Selections and maxima do not round. Each operation may underflow, by
-//! `2^-150`. None may overflow, which is checked for every input of norm up to
+//! `2^-150`, as `Plan` flushes nothing to zero. None may overflow, which is checked for every input of norm up to
 //! `||x|| + 1000 sigma sqrt(d)`; Gaussian noise is longer with a probability
 //! below `exp(-400000)`.
 
@@ -31,10 +32,9 @@ use super::Network;
 use super::affine::Norms;
 use crate::bounds::{Intervals, propagate};
 use crate::ops::Op;
+use crate::rounding::UNIT;
 use crate::rounding::directed::{add_up, div_up, mul_up, sqrt_up};
 
-/// Unit roundoff of f32. That of f64 bounds in its place what [`Wide`](crate::exec::Wide) computes.
-const UNIT: f64 = 1.0 / 16_777_216.0;
 /// Four times the error of an f32 operation that underflows.
 const TINY: f64 = 4.0 * 7.006_492_321_624_086e-46;
 /// Values up to here do not overflow, nor do their sums on the way.

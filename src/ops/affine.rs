@@ -2,6 +2,7 @@
 
 use super::{Conv, Dense, Periodic, Pick, Scale, Sparse, Sum, Weights};
 use crate::kernels::{Gather, Scalar};
+use crate::rounding::{FLUSHED, LARGEST, single_gamma, single_underflow};
 
 /// An affine map of one or more inputs.
 ///
@@ -163,6 +164,33 @@ impl Affine {
         }
     }
 
+    /// How far an evaluation in f32 may lie from `A x + b`, as [`SingleError`] says.
+    #[must_use]
+    pub fn single_error(&self) -> SingleError {
+        if self.is_selection() {
+            return SingleError::default();
+        }
+        let terms = self.terms();
+        let [least, most] = self.coefficients().map_or([1.0; 2], Weights::magnitudes);
+        // The stored bias of a batch normalisation is the difference of numbers that a deployed one may
+        // subtract later; its error is 8 units of their size. It also computes its coefficients in f32.
+        let computed = if self.relative_error() > 0.0 { 4 } else { 0 };
+        let relative = single_gamma(terms + computed);
+        let bias = self.bias().map_or(0.0, |b| b.values().magnitudes()[1]);
+        let before = self.bias_error() / (8.0 * f64::EPSILON);
+        // Coefficients out of range have no value in f32.
+        let range = if most <= LARGEST { 1.0 } else { f64::INFINITY };
+        SingleError {
+            relative: relative * range,
+            before: relative * before,
+            bias: relative * (bias + before),
+            underflow: single_underflow(terms),
+            flushed: if least < FLUSHED { terms as f64 * FLUSHED } else { 0.0 },
+            most: terms as f64 * most,
+            shift: bias + before,
+        }
+    }
+
     pub(super) fn parameters(&self) -> usize {
         let weights = match self {
             Self::Sum(_) => 0,
@@ -180,4 +208,24 @@ impl Affine {
             Self::Sparse(op) => op.weights.as_ref().map_or(0, |_| op.groups.entries()),
         }
     }
+}
+
+/// How far an evaluation of an affine map in f32 may lie from `A x + b`, for the `x` that it reads: by
+/// `relative (|A| |x| + |b|) + before + underflow + flushed max |x|` in every entry. Zero for selections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SingleError {
+    /// Relative to the sum of the magnitudes.
+    pub relative: f64,
+    /// Absolute, where the bias was made from larger numbers.
+    pub before: f64,
+    /// Bound on `relative |b| + before` for all entries.
+    pub bias: f64,
+    /// Of underflow.
+    pub underflow: f64,
+    /// Relative to the greatest `|x|`, where subnormal coefficients may be flushed to zero.
+    pub flushed: f64,
+    /// An entry of `|A| |x|` is at most this times the greatest `|x|`.
+    pub most: f64,
+    /// The greatest number that is added.
+    pub shift: f64,
 }

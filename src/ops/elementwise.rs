@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use super::relaxation::{self, Hint, Lines, Shape};
 use crate::kernels::Scalar;
+use crate::rounding::FLUSHED;
 
 /// A function that is applied to every entry of a tensor.
 ///
@@ -23,6 +24,13 @@ pub trait Function: Debug + Send + Sync {
     /// a few elementary functions and operations in a row.
     fn rounding(&self, _x: f64, y: f64) -> f64 {
         ELEMENTARY * y.abs() + TINY
+    }
+
+    /// Bound on `|y' - f(x)|` for what an evaluation in f32 makes of a number `x` of f32, where `|x|` is at
+    /// most `input` and `|f(x)|` at most `output`; 0 where nothing rounds. Default: 8 units in the last
+    /// place, and underflow.
+    fn single_rounding(&self, _input: f64, output: f64) -> f64 {
+        single_units(output)
     }
 
     /// Lower and upper bounds on the values at the points inside
@@ -162,6 +170,18 @@ fn apply<T: Scalar, F: Function + ?Sized>(function: &F, len: usize, data: &mut [
 pub(super) const ELEMENTARY: f64 = 8.0 * f64::EPSILON;
 /// Absolute error bound where results leave the normal range.
 pub(super) const TINY: f64 = 4.0 * f64::MIN_POSITIVE * f64::EPSILON;
+
+/// Eight units in the last place of f32 numbers up to `size`, and underflow.
+pub(super) fn single_units(size: f64) -> f64 {
+    SINGLE * size + FLUSHED
+}
+/// As [`single_units`] for `x g(x)`, where the gate `g` has values up to 1 and is computed with an absolute
+/// error: implementations form it as a difference, or end it at a value that is not quite 0.
+pub(super) fn single_gate(input: f64, output: f64) -> f64 {
+    single_units(output) + 0.5 * SINGLE * input
+}
+/// Eight units in the last place of f32, relative.
+pub(super) const SINGLE: f64 = 8.0 * f32::EPSILON as f64;
 
 /// Bounds on a derivative from its value, computed by a few elementary
 /// functions and operations in a row.

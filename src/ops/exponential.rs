@@ -1,6 +1,6 @@
 //! Elementwise functions built on the exponential and the error function.
 
-use super::elementwise::{ELEMENTARY, TINY, around, near};
+use super::elementwise::{ELEMENTARY, TINY, around, near, single_gate, single_units};
 use super::{Function, Shape};
 
 /// `e^x`.
@@ -38,6 +38,10 @@ impl Function for Sigmoid {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, _: f64, output: f64) -> f64 {
+        // Often a rational function around 1/2, so absolute where the value is small.
+        single_units(output.max(1.0))
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         sigmoid(x)
@@ -125,6 +129,10 @@ impl Function for Softplus {
     fn is_uniform(&self) -> bool {
         true
     }
+    fn single_rounding(&self, _: f64, output: f64) -> f64 {
+        // Often `ln(1 + e^x)`, so absolute where the value is small.
+        single_units(output.max(1.0))
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x.is_nan() { x } else { x.max(0.0) + libm::log1p(libm::exp(-x.abs())) }
     }
@@ -158,6 +166,10 @@ impl Function for Elu {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, _: f64, output: f64) -> f64 {
+        // Often `e^x - 1`, so absolute where the value is small; three more roundings.
+        2.0 * single_units(output.max((self.alpha * self.gamma).abs()).max(self.gamma.abs()))
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         self.gamma * if x < 0.0 { self.alpha * libm::expm1(x) } else { x }
@@ -229,6 +241,9 @@ impl Function for Gelu {
     fn is_uniform(&self) -> bool {
         true
     }
+    fn single_rounding(&self, input: f64, output: f64) -> f64 {
+        single_gate(input, output)
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         // `erfc` keeps the relative error small on the negative side. Infinity
         // times zero would be NaN.
@@ -281,6 +296,9 @@ impl Function for GeluTanh {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, input: f64, output: f64) -> f64 {
+        single_gate(input, output)
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x == f64::NEG_INFINITY { 0.0 } else { x * sigmoid(Self::argument(x)) }
@@ -343,6 +361,9 @@ impl Function for Silu {
     fn is_uniform(&self) -> bool {
         true
     }
+    fn single_rounding(&self, input: f64, output: f64) -> f64 {
+        single_gate(input, output)
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x == f64::NEG_INFINITY { 0.0 } else { x * sigmoid(x) }
     }
@@ -404,6 +425,9 @@ impl Function for Mish {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, input: f64, output: f64) -> f64 {
+        single_gate(input, output)
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x == f64::NEG_INFINITY { 0.0 } else { x * Self::gate(x).0 }

@@ -29,7 +29,7 @@ mod sparse;
 mod sum;
 mod weights;
 
-pub use affine::Affine;
+pub use affine::{Affine, SingleError};
 pub use conv::Conv;
 pub use dense::Dense;
 pub use elementwise::Function;

@@ -1,7 +1,7 @@
 //! Elementwise functions made of polynomial pieces. All but `HardSwish`
 //! round nowhere or once.
 
-use super::elementwise::{TINY, around};
+use super::elementwise::{TINY, around, single_gate};
 use super::relaxation;
 use super::{Function, Hint, Line, Lines, Periodic, Shape};
 
@@ -18,6 +18,9 @@ impl Function for Relu {
     }
     fn slope(&self, _: usize, x: f64) -> Option<f64> {
         Some(if x < 0.0 { 0.0 } else { 1.0 })
+    }
+    fn single_rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x > 0.0 || x.is_nan() { x } else { 0.0 }
@@ -128,6 +131,9 @@ impl Function for Clip {
         let cut = x < self.low.at(i) || x > self.high.at(i);
         Some(if cut { 0.0 } else { 1.0 })
     }
+    fn single_rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
+    }
     fn eval(&self, i: usize, x: f64) -> f64 {
         if x.is_nan() { x } else { x.max(self.low.at(i)).min(self.high.at(i)) }
     }
@@ -167,6 +173,9 @@ impl Function for Abs {
     fn slope(&self, _: usize, x: f64) -> Option<f64> {
         Some(if x < 0.0 { -1.0 } else { 1.0 })
     }
+    fn single_rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         x.abs()
     }
@@ -199,6 +208,9 @@ impl Function for Sign {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x == 0.0 { 0.0 } else { x.signum() }
@@ -237,6 +249,9 @@ impl Function for HardSwish {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, input: f64, output: f64) -> f64 {
+        single_gate(input, output)
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         if x >= 3.0 {

@@ -1,6 +1,6 @@
 //! Elementwise powers, logarithm, sine and cosine.
 
-use super::elementwise::{ELEMENTARY, TINY, UNDEFINED, around, near};
+use super::elementwise::{ELEMENTARY, TINY, UNDEFINED, around, near, single_units};
 use super::{Function, Shape};
 
 /// Natural logarithm; NaN below 0.
@@ -224,6 +224,10 @@ impl Function for Sin {
     fn is_uniform(&self) -> bool {
         true
     }
+    fn single_rounding(&self, _: f64, output: f64) -> f64 {
+        // Absolute near the zeros, where the argument is reduced.
+        single_units(output.max(1.0))
+    }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::sin(x)
     }
@@ -254,6 +258,10 @@ impl Function for Cos {
     }
     fn is_uniform(&self) -> bool {
         true
+    }
+    fn single_rounding(&self, _: f64, output: f64) -> f64 {
+        // Absolute near the zeros, where the argument is reduced.
+        single_units(output.max(1.0))
     }
     fn eval(&self, _: usize, x: f64) -> f64 {
         libm::cos(x)

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::sparse::{Groups, gather_inputs};
 use crate::kernels::{Matrix, Scalar, matmul};
+use crate::rounding::{FLUSHED, LARGEST, UNIT, single_gamma, single_underflow};
 
 /// A joint function of several activations.
 #[derive(Clone, Debug)]
@@ -152,6 +153,48 @@ impl Product {
                 };
                 reduce(lens, groups, batch, &lowers, lower, scratch, rounded(-1.0));
                 reduce(lens, groups, batch, &uppers, upper, scratch, rounded(1.0));
+            }
+        }
+    }
+
+    /// For every entry of the result for `batch` inputs, how far an evaluation in f32 may lie from the exact
+    /// function of operands in these intervals; `magnitudes` are the greatest absolute values of the result.
+    /// Infinite where it may overflow on the way. Empty for selections, which do not round.
+    ///
+    /// Log-sum-exp is evaluated behind the maximum `m` of its group, and so are softmaxes, whose quotients
+    /// `e^(x - m) / sum` become differences here: the rounding of `x_i - m` weighs `d e^-d < 1` beside a sum
+    /// of at least 1, and that of the sum is relative, as are exponential, logarithm and division.
+    #[must_use]
+    pub fn single_errors(&self, batch: usize, inputs: &[Bounds], magnitudes: &[f64]) -> Vec<f64> {
+        let most =
+            |x: &Bounds| -> Vec<f64> { x.0.iter().zip(x.1).map(|(l, u)| l.abs().max(u.abs())).collect() };
+        match self {
+            Self::Max { .. } | Self::Rank { .. } => Vec::new(),
+            Self::Multiply => {
+                magnitudes.iter().map(|size| single_gamma(1) * size + single_underflow(1)).collect()
+            }
+            Self::MatMul(op) => {
+                let [m, k, n] = op.size;
+                let [x, y] = [0, 1].map(|side| most(&inputs[side]));
+                let mut sums = vec![0.0; batch * op.stack.len() * m * n];
+                let mut results = sums.chunks_exact_mut(m * n);
+                for b in 0..batch {
+                    for ((x, y), z) in op.each(b, &x, &y).zip(&mut results) {
+                        matmul(z, Matrix::new(x, m, k), Matrix::new(y, k, n), false);
+                    }
+                }
+                let relative = single_gamma(k) * (1.0 + (k as f64 + 8.0) * f64::EPSILON);
+                let error = |sum: f64| {
+                    if sum <= LARGEST { relative * sum + single_underflow(k) } else { f64::INFINITY }
+                };
+                sums.into_iter().map(error).collect()
+            }
+            Self::LogSumExp { groups, .. } => {
+                // The exponentials and their exponents, the sum, the logarithm (at most ln n < 24), and a
+                // division: 16 units each of elementary functions.
+                let n = groups.longest();
+                let absolute = single_gamma(4 * n + 16 * 26) + n as f64 * FLUSHED;
+                magnitudes.iter().map(|size| absolute + 4.0 * UNIT * size).collect()
             }
         }
     }

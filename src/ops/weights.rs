@@ -17,6 +17,7 @@ pub struct Weights {
     single: OnceLock<Vec<f32>>,
     absolute: OnceLock<Vec<f64>>,
     boxes: OnceLock<Gather<f64>>,
+    magnitudes: OnceLock<[f64; 2]>,
 }
 
 /// Chooses a representation of coefficients: [`Weights::exact`],
@@ -51,6 +52,17 @@ impl Weights {
     /// The absolute values, made on first use.
     pub fn absolute(&self) -> &[f64] {
         self.absolute.get_or_init(|| self.exact.iter().map(|w| w.abs()).collect())
+    }
+
+    /// The least absolute value that is not zero, and the greatest; found on first use. Zeros alone give
+    /// infinity and 0, NaN counts as infinite.
+    pub(super) fn magnitudes(&self) -> [f64; 2] {
+        *self.magnitudes.get_or_init(|| {
+            self.exact.iter().fold([f64::INFINITY, 0.0], |[least, most], w| {
+                let size = if w.is_nan() { f64::INFINITY } else { w.abs() };
+                [if size > 0.0 { least.min(size) } else { least }, most.max(size)]
+            })
+        })
     }
 
     /// The map that they belong to as sums, made on first use.

@@ -14,6 +14,7 @@ use super::normal::{Conjunction, Form, Normal};
 use super::number::{down, near, power_of_two, representable, up, written};
 use super::property::{Kind, Property, Relative, Variable, Version};
 use super::region::{Atom, Disjunct, Region};
+use crate::bounds::Evaluation;
 use crate::graph::Graph;
 use crate::onnx::{Port, Ports};
 
@@ -39,6 +40,8 @@ pub struct Query {
     /// The boxes to search. None if the property contradicts itself, which
     /// makes it `unsat`.
     pub regions: Vec<Region>,
+    /// The arithmetic of the networks that the property asks about.
+    pub evaluation: Evaluation,
     property: Property,
     places: Vec<Place>,
 }
@@ -46,8 +49,9 @@ pub struct Query {
 impl Query {
     /// The question of `property` to its networks, one of each in the order
     /// of declaration, each loaded with the hidden values that are declared in
-    /// it. Element types other than `real` need `as_real`: analyses are about
-    /// real arithmetic.
+    /// it. Variables of type `real` ask about real arithmetic, as do those of
+    /// other types with `as_real`; `float32` asks about evaluations in f32,
+    /// with the ends of boxes rounded to f32 where that lies farther out.
     ///
     /// # Errors
     /// [`QueryError`] if networks do not fit, sides are missing, or the
@@ -63,15 +67,23 @@ impl Query {
             let accepted = format!("one for each of {}", names.join(", "));
             return Err(refuse(format!("{} networks", networks.len()), accepted));
         }
+        let single = |element: &str| element.eq_ignore_ascii_case("float32");
+        let all_single = property.variables.iter().all(|v| single(&v.element));
+        let evaluation = if all_single && !as_real { Evaluation::Float32 } else { Evaluation::Real };
         for variable in &property.variables {
             let real = variable.element.eq_ignore_ascii_case("real");
             let float = ["float16", "float32", "float64", "bfloat16"]
                 .iter()
                 .any(|f| variable.element.eq_ignore_ascii_case(f));
-            if !(real || float && as_real) {
-                let accepted = if float { "real, or --real to answer for real arithmetic" } else { "real" };
+            if !(real || float && as_real || all_single) {
+                let accepted = "real or float32, the same for all";
+                let accepted = if float {
+                    format!("{accepted}, or --real to answer for real arithmetic")
+                } else {
+                    accepted.into()
+                };
                 let found = format!("`{}` has element type {}", variable.name, variable.element);
-                return Err(refuse(found, accepted.into()));
+                return Err(refuse(found, accepted));
             }
         }
         let layout = Layout::new(&property, networks).map_err(|(f, a)| refuse(f, a))?;
@@ -90,8 +102,15 @@ impl Query {
         builder.extend(&normal);
         let regions =
             builder.regions(&normal, |free| property.entry_name(layout.entry_of_input[ties.free[free]]));
-        let regions = regions.map_err(|(f, a)| refuse(f, a))?;
-        Ok(Self { graph: builder.joined.finish(), regions, property, places })
+        let mut regions = regions.map_err(|(f, a)| refuse(f, a))?;
+        if evaluation == Evaluation::Float32 {
+            for region in &mut regions {
+                let single = |x: f64| f64::from(x as f32);
+                region.lower.iter_mut().for_each(|x| *x = x.min(single(*x)));
+                region.upper.iter_mut().for_each(|x| *x = x.max(single(*x)));
+            }
+        }
+        Ok(Self { graph: builder.joined.finish(), regions, evaluation, property, places })
     }
 
     /// As [`Query::new`], with the networks read from files in the order of declaration.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::number::{decimal, exact};
 use super::*;
+use crate::bounds::Evaluation;
 use crate::graph::Graph;
 use crate::onnx::{Port, Ports};
 
@@ -285,8 +286,16 @@ fn errors_name_line_and_remedy() {
     let missing =
         asked(format!("{two}(assert (and (<= X[0,0] 1.0) (>= X[0,0] 0.0) (<= X[0,1] 1.0) (<= Y[0] 0.0)))"));
     assert!(missing.contains("`X[0,1]` has no lower bound"), "{missing}");
-    let float = asked(format!("{}{}(assert (<= Y[0] 0.0))", two.replace("Y real", "Y float32"), boxes(1)));
-    assert!(float.contains("float32") && float.contains("--real"), "{float}");
+    for (element, named) in [("float64", "float64"), ("float32", "real")] {
+        let mixed = two.replace("Y real", &format!("Y {element}"));
+        let float = asked(format!("{mixed}{}(assert (<= Y[0] 0.0))", boxes(1)));
+        assert!(float.contains(named) && float.contains("--real") | float.contains("float32"), "{float}");
+    }
+    let single = format!("{}{}(assert (<= Y[0] 0.0))", two.replace("real", "float32"), boxes(1));
+    for (as_real, evaluation) in [(false, Evaluation::Float32), (true, Evaluation::Real)] {
+        let query = Query::new(parse(&single).unwrap(), &[identity()], as_real).unwrap();
+        assert_eq!(query.evaluation, evaluation);
+    }
     let shape = asked(format!("{}(assert (<= Y[0] 0.0))", two.replace("[2]", "[3]")));
     assert!(shape.contains("`Y` has shape [3]") && shape.contains("[1, 2]"), "{shape}");
     let choice = "(or (<= Y[0] 0.0) (<= Y[1] (* 2.0 Y[0])))";

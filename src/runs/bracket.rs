@@ -11,7 +11,7 @@ use super::certify::Network;
 use super::complete::{Asked, Complete};
 use super::{Batch, Failure, Key, Part, Question, Record};
 use crate::attack::Pgd;
-use crate::bounds::{Eps, MarginBounds, Method, Norm};
+use crate::bounds::{Eps, Evaluation, MarginBounds, Method, Norm};
 use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::lipschitz::margin_bounds;
@@ -29,6 +29,9 @@ pub struct RadiusRecord {
     pub label: usize,
     /// The class that the network gives it; absent if a logit is NaN.
     pub predicted: Option<usize>,
+    /// The arithmetic of the network that the proofs speak of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
     /// The largest eps that was proved; 0 if none was.
     pub certified_eps: f64,
     /// The smallest eps at which an attack or a search succeeded; absent if none did.
@@ -70,6 +73,7 @@ impl<'a> Brackets<'a> {
         let complete =
             (method == Method::Complete).then(|| Complete::new(network.0, norm, timeout)).transpose()?;
         let network = Network::new(network, norm, clip, attack)?;
+        let bounds = bounds.evaluated(network.evaluation);
         let limit = eps.iter().max_by(|a, b| a.upper().total_cmp(&b.upper())).cloned();
         Ok(Self {
             network,
@@ -79,6 +83,14 @@ impl<'a> Brackets<'a> {
             limit: limit.ok_or("no eps; give the largest radius")?,
             eps,
         })
+    }
+
+    /// The same for a network that is evaluated in this arithmetic.
+    #[must_use]
+    pub fn evaluated(mut self, evaluation: Evaluation) -> Self {
+        self.network.evaluation = evaluation;
+        let complete = self.complete.map(|complete| complete.evaluated(evaluation));
+        Self { bounds: self.bounds.evaluated(evaluation), complete, ..self }
     }
 
     /// The largest radius.
@@ -207,7 +219,8 @@ impl Question for Brackets<'_> {
             let (certified_eps, attacked_eps) =
                 if right { self.bracket(batch, row, label)? } else { (0.0, None) };
             let seconds = begin.elapsed().as_secs_f64();
-            Ok(RadiusRecord { index, label, predicted, certified_eps, attacked_eps, seconds })
+            let evaluation = Some(self.network.evaluation);
+            Ok(RadiusRecord { index, label, predicted, evaluation, certified_eps, attacked_eps, seconds })
         };
         let mut records: Vec<RadiusRecord> =
             (0..labels.len()).into_par_iter().map(one).collect::<Result<_, Failure>>()?;

@@ -12,7 +12,7 @@ use super::engine::Cause;
 use super::question::name;
 use super::{Batch, Failure, Key, Part, Question, Record};
 use crate::attack::{Attacked, Pgd, class_of};
-use crate::bounds::{Eps, InputBox, MarginBounds, Margins, Method, Norm, Region};
+use crate::bounds::{Eps, Evaluation, InputBox, MarginBounds, Margins, Method, Norm, Region};
 use crate::exec::Plan;
 use crate::graph::Graph;
 use crate::lipschitz::margin_bounds;
@@ -43,6 +43,9 @@ pub struct CertifyRecord {
     pub eps: f64,
     /// How margins were to be bounded; absent for an attack alone.
     pub method: Option<Method>,
+    /// The arithmetic of the network that the bounds speak of; absent for an attack alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
     /// The last method tried, which for `best` says what it took.
     pub bounded_by: Option<Method>,
     /// Whether the input is classified correctly, and provably so for every
@@ -83,7 +86,7 @@ impl CertifyRecord {
     /// an attack, as far as there are any.
     fn new(
         (index, label, predicted): (usize, usize, Option<usize>),
-        (eps, method): (f64, Option<Method>),
+        (eps, method, evaluation): (f64, Option<Method>, Evaluation),
         bounds: Option<(&Margins, usize)>,
         attacked: Option<&Attacked>,
         counterexample: Option<String>,
@@ -108,6 +111,7 @@ impl CertifyRecord {
             predicted,
             eps,
             method,
+            evaluation: bounds.map(|_| evaluation),
             bounded_by: bounds.map(|(margins, row)| margins.method(row)),
             certified,
             status,
@@ -167,6 +171,8 @@ pub(super) struct Network<'a> {
     pub(super) norm: Norm,
     clip: Option<(f64, f64)>,
     pub(super) attack: Option<Pgd>,
+    /// The arithmetic that bounds speak of.
+    pub(super) evaluation: Evaluation,
 }
 
 impl<'a> Network<'a> {
@@ -181,7 +187,7 @@ impl<'a> Network<'a> {
         if graph.output_len() < 2 {
             return Err("has one output; a classifier has at least 2".into());
         }
-        Ok(Self { graph, plan, norm, clip, attack })
+        Ok(Self { graph, plan, norm, clip, attack, evaluation: Evaluation::default() })
     }
 
     /// The classes of some inputs.
@@ -221,6 +227,7 @@ impl<'a> Network<'a> {
         let options = json!({
             "command": if names.is_empty() { "attack" } else { "certify" },
             "method": names.join(","),
+            "evaluation": (!names.is_empty()).then_some(self.evaluation),
             "norm": name(&self.norm),
             "eps": eps.iter().map(Eps::to_string).collect::<Vec<_>>(),
             "clip": self.clip,
@@ -259,7 +266,8 @@ impl<'a> Certify<'a> {
             return Err("no eps or no method; give at least one of each".into());
         }
         let graph = network.graph;
-        let bounds = |&m: &Option<Method>| (m, m.map(|m| margin_bounds(graph, m)));
+        let bounds =
+            |&m: &Option<Method>| (m, m.map(|m| margin_bounds(graph, m).evaluated(network.evaluation)));
         let searched = methods.contains(&Some(Method::Complete));
         let complete = searched.then(|| Complete::new(graph, norm, timeout)).transpose()?;
         Ok(Self { eps, methods: methods.iter().map(bounds).collect(), complete, keep: None, network })
@@ -286,6 +294,16 @@ impl<'a> Certify<'a> {
         }
         record.take(&outcome, begin.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// The same for a network that is evaluated in this arithmetic.
+    #[must_use]
+    pub fn evaluated(mut self, evaluation: Evaluation) -> Self {
+        self.network.evaluation = evaluation;
+        let evaluated = |bounds: Option<MarginBounds<'a>>| bounds.map(|bounds| bounds.evaluated(evaluation));
+        self.methods = self.methods.into_iter().map(|(method, bounds)| (method, evaluated(bounds))).collect();
+        self.complete = self.complete.map(|complete| complete.evaluated(evaluation));
+        self
     }
 }
 
@@ -354,7 +372,7 @@ impl Question for Certify<'_> {
                     let found = found.as_ref().map(|found| &found[row]);
                     let mut record = CertifyRecord::new(
                         (batch.indices[row], labels[row], predicted[row]),
-                        (eps.value(), *method),
+                        (eps.value(), *method, network.evaluation),
                         margins.as_ref().map(|m| (m, row)),
                         found.map(|(attacked, _)| attacked),
                         found.and_then(|(_, file)| file.clone()),

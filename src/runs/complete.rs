@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use crate::attack::{class_of, ends};
-use crate::bounds::{self, Norm};
+use crate::bounds::{self, Evaluation, Norm};
 use crate::graph::Graph;
 use crate::query::Region;
 use crate::verify::{Limits, Outcome, Verdict, Verifier};
@@ -37,6 +37,11 @@ impl<'a> Complete<'a> {
             return Err("method complete searches boxes; accepted: norm linf".into());
         }
         Ok(Self { verifier: Verifier::new(graph), classes: graph.output_len(), timeout })
+    }
+
+    /// The same for a network that is evaluated in this arithmetic.
+    pub(super) fn evaluated(self, evaluation: Evaluation) -> Self {
+        Self { verifier: self.verifier.evaluated(evaluation), ..self }
     }
 
     /// What a run's first line says of it.

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::provenance::fingerprint;
 use super::{Batch, Failure, Key, Part, Question, Record, RunError};
+use crate::bounds::Evaluation;
 use crate::onnx::{LoadOptions, load_with_files};
 use crate::query::{Property, Query};
 use crate::verify::{Limits, Outcome, Verdict, Verifier};
@@ -178,6 +179,9 @@ pub struct VerifyRecord {
     pub property: String,
     /// The verdict; absent if the question could not be asked.
     pub verdict: Option<Verdict>,
+    /// The arithmetic that `unsat` speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
     /// What the table says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Verdict>,
@@ -213,19 +217,21 @@ pub struct Verify {
     instances: Vec<Instance>,
     options: Map<String, Value>,
     as_real: bool,
+    evaluation: Option<Evaluation>,
     timeout: Option<Duration>,
 }
 
 impl Verify {
     /// The question for all instances of a table, each for its own time or `timeout`, the shorter of both.
-    /// Variables of floating-point types count as real numbers if `as_real`.
+    /// Variables of floating-point types count as real numbers if `as_real`; `unsat` speaks of the arithmetic
+    /// of the types, or of `evaluation`.
     ///
     /// # Errors
     /// [`RunError`] if a file of the table cannot be read.
     pub fn new(
         table: &Path,
         instances: Vec<Instance>,
-        as_real: bool,
+        (as_real, evaluation): (bool, Option<Evaluation>),
         timeout: Option<Duration>,
     ) -> Result<Self, RunError> {
         let folder = table.parent().unwrap_or(Path::new(""));
@@ -248,10 +254,11 @@ impl Verify {
             "instances_sha256": fingerprint(Path::new(""), &[table.to_owned()])?,
             "files_sha256": fingerprint(folder, &files)?,
             "real": as_real,
+            "evaluation": evaluation,
             "timeout": timeout.map(|timeout| timeout.as_secs_f64()),
         });
         let options = options.as_object().cloned().unwrap_or_default();
-        Ok(Self { instances, options, as_real, timeout })
+        Ok(Self { instances, options, as_real, evaluation, timeout })
     }
 
     /// The instances of the table.
@@ -267,6 +274,7 @@ impl Verify {
             network: instance.network(),
             property: instance.property.display().to_string(),
             verdict: None,
+            evaluation: None,
             expected: instance.expected,
             subproblems: 0,
             depth: 0,
@@ -283,7 +291,9 @@ impl Verify {
                 let timeout = [instance.timeout, self.timeout].into_iter().flatten().min();
                 let timeout = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
                 let stopped = AtomicBool::new(false);
-                let outcome = Verifier::new(&query.graph).verify(
+                let evaluation = self.evaluation.unwrap_or(query.evaluation);
+                record.evaluation = Some(evaluation);
+                let outcome = Verifier::new(&query.graph).evaluated(evaluation).verify(
                     &query.regions,
                     &|x, y| query.holds(x, y),
                     &Limits { timeout, ..Limits::default() },

@@ -33,7 +33,7 @@ pub use problem::Verifier;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// No input has the property: proved, in real arithmetic.
+    /// No input has the property: proved, in the arithmetic that was asked for.
     Unsat,
     /// An input has it: the witness, as the `f32` network computes.
     Sat,
@@ -86,7 +86,7 @@ pub struct Outcome {
     /// The answer.
     pub verdict: Verdict,
     /// An input with the property, for `sat`; for `unknown` one that has it
-    /// in `f32` and, by its bounds, not in real arithmetic.
+    /// in `f32` and, by its bounds, not in the arithmetic that was asked for.
     pub witness: Option<Witness>,
     /// The least bound before anything was cut.
     pub root: f64,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::subproblem::Subproblem;
-use crate::bounds::Intervals;
 use crate::bounds::linear::{Cut, Effort, Function, Plan, Relaxed, Row};
+use crate::bounds::{Evaluation, Intervals};
 use crate::exec;
 use crate::graph::Graph;
 use crate::kernels::LANES;
@@ -26,7 +26,23 @@ impl<'a> Verifier<'a> {
     #[must_use]
     pub fn new(graph: &'a Graph) -> Self {
         graph.prepare_boxes();
-        Self { graph, plan: Plan::new(graph), exec: exec::Plan::new(graph) }
+        Self { graph, plan: Plan::new(graph, Evaluation::Real), exec: exec::Plan::new(graph) }
+    }
+
+    /// The same for a network that is evaluated in this arithmetic. In f32, what an atom compares with may
+    /// be rounded, too.
+    #[must_use]
+    pub fn evaluated(mut self, evaluation: Evaluation) -> Self {
+        self.plan.evaluation = evaluation;
+        self
+    }
+}
+
+/// The greatest number that may stand for the right side of an atom.
+fn constant(bound: f64, evaluation: Evaluation) -> f64 {
+    match evaluation {
+        Evaluation::Real => bound,
+        Evaluation::Float32 => bound.max(f64::from(bound as f32)),
     }
 }
 
@@ -47,7 +63,7 @@ impl<'a> Problem<'a> {
         let function = |atom: &Atom| Function {
             value: atom.coefficients.clone(),
             input: atom.input.clone(),
-            constant: -atom.bound,
+            constant: -constant(atom.bound, verifier.plan.evaluation),
         };
         let disjuncts = region.disjuncts.iter().map(|d| d.atoms.iter().map(function).collect()).collect();
         let free = region.lower.iter().zip(&region.upper).filter(|(l, u)| l < u).count();

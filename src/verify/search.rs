@@ -227,8 +227,8 @@ impl Search<'_> {
             return self.outcome(Verdict::Unknown, None, root, Some(reason));
         }
         if let Some(witness) = self.disagreement.take() {
-            let reason =
-                "the f32 network has the property at a point where the network in real arithmetic has not";
+            let reason = "the f32 network has the property at a point where, by its bounds, the network in the \
+                          arithmetic of the search has not";
             return self.outcome(Verdict::Unknown, Some(witness), root, Some(reason.into()));
         }
         if self.stuck > 0 {

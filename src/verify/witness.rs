@@ -5,7 +5,7 @@ use ndarray::Array2;
 use super::problem::Problem;
 use super::subproblem::Points;
 use super::{Verifier, Witness};
-use crate::bounds::{Intervals, propagate};
+use crate::bounds::{Evaluation, Intervals, propagate_evaluated};
 use crate::query::{Atom, Region};
 use crate::rounding::{gamma, underflow};
 
@@ -13,7 +13,7 @@ use crate::rounding::{gamma, underflow};
 pub(super) enum Shown {
     /// A violation.
     Violation(Witness),
-    /// One in `f32` only: in real arithmetic there is none at this point.
+    /// One in this `f32` evaluation only: in the arithmetic of the search there is none at this point.
     Disagreement(Witness),
 }
 
@@ -42,7 +42,7 @@ pub(super) fn judge(
         if sides().all(inside) {
             if disjuncts().next().is_some() && confirm(&x, &y) {
                 let at: Vec<f64> = x.iter().copied().map(f64::from).collect();
-                let values = outputs(verifier, at.clone(), at);
+                let values = outputs(verifier, verifier.plan.evaluation, at.clone(), at);
                 if region.disjuncts.iter().any(|d| d.atoms.iter().all(|atom| values.may_hold(atom))) {
                     return Some(Shown::Violation(Witness { x, y }));
                 }
@@ -54,7 +54,7 @@ pub(super) fn judge(
                 if (l..=u).contains(&x) { (x, x) } else { (l, u) }
             };
             let (lower, upper) = sides().map(ends).unzip();
-            let values = outputs(verifier, lower, upper);
+            let values = outputs(verifier, Evaluation::Real, lower, upper);
             if disjuncts().any(|d| d.atoms.iter().all(|atom| values.must_hold(atom))) {
                 return Some(Shown::Violation(Witness { x, y }));
             }
@@ -73,15 +73,15 @@ fn nearest(region: &Region, point: &[f64]) -> Vec<f32> {
     point.iter().zip(&region.lower).zip(&region.upper).map(entry).collect()
 }
 
-/// Intervals of input and output in real arithmetic.
+/// Intervals of input and output in some arithmetic.
 struct Values {
     input: Intervals,
     output: Intervals,
 }
 
-fn outputs(verifier: &Verifier, lower: Vec<f64>, upper: Vec<f64>) -> Values {
+fn outputs(verifier: &Verifier, evaluation: Evaluation, lower: Vec<f64>, upper: Vec<f64>) -> Values {
     let input = Intervals { lower, upper };
-    let mut values = propagate(verifier.graph, 1, input.clone(), |_| false);
+    let mut values = propagate_evaluated(evaluation, verifier.graph, 1, input.clone(), |_| false);
     Values { input, output: values.swap_remove(verifier.graph.output) }
 }
 

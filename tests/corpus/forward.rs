@@ -4,6 +4,7 @@ use std::fs::File;
 
 use ndarray::{Array2, ArrayD};
 use ndarray_npy::NpzReader;
+use tightrope::bounds::{Evaluation, Intervals, propagate_evaluated};
 use tightrope::exec::Plan;
 use tightrope::onnx::{LoadOptions, load};
 
@@ -61,6 +62,23 @@ fn every_network_loads_and_agrees_with_the_reference() {
             Array2::from_shape_vec((n, graph.input_len()), x.iter().copied().collect()).expect("n inputs");
         let scale = y.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         compared += 1;
+        // Without any tolerance: what the reference computed is one of the evaluations that bounds in f32
+        // speak of, and so is ours.
+        let points: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let points = Intervals { lower: points.clone(), upper: points };
+        let bounds = propagate_evaluated(Evaluation::Float32, &graph, n, points, |_| false);
+        let bounds = &bounds[graph.output];
+        let ours = Plan::new(&graph).run(x.view());
+        let outside = |y: &f32, i: usize| !(bounds.lower[i]..=bounds.upper[i]).contains(&f64::from(*y));
+        let widest = bounds.lower.iter().zip(&bounds.upper).fold(0.0, |m: f64, (l, u)| m.max(u - l));
+        println!("{name}: evaluations in f32 within {:.1e} of the scale", widest / f64::from(scale));
+        for (whose, values) in [("the reference", y.as_slice()), ("ours", ours.as_slice())] {
+            let values = values.expect("contiguous");
+            let lost = values.iter().enumerate().filter(|(i, y)| outside(y, *i)).count();
+            if lost > 0 {
+                failures.push(format!("{name}: {lost} outputs of {whose} outside the bounds in f32"));
+            }
+        }
         for (kind, plan) in [("direct", Plan::new(&graph)), ("fast", Plan::fast(&graph))] {
             let ours = plan.run(x.view());
             let worst = ours.iter().zip(&y).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));

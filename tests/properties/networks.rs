@@ -42,7 +42,8 @@ impl Random {
 pub(crate) fn functions(random: &mut Random, len: usize) -> Vec<Arc<dyn Function>> {
     let slopes = Periodic::new(Weights::new(random.units(len)), 1);
     let limits = |shift: f64, r: &mut Random| {
-        Periodic::new(Weights::new(r.units(len).iter().map(|x| x + shift).collect()), 1)
+        let single = |x: &f64| f64::from((x + shift) as f32);
+        Periodic::new(Weights::new(r.units(len).iter().map(single).collect()), 1)
     };
     vec![
         Arc::new(Relu),

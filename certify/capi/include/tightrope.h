@@ -66,7 +66,7 @@ typedef enum tightrope_verdict {
 
 // The answer to a question of a box.
 typedef enum tightrope_answer {
-  // No point of the box is a violation, in real arithmetic.
+  // No point of the box is a violation, in any evaluation in float32.
   TIGHTROPE_UNSAT = 0,
   // A point is: the witness, as the float32 network computes.
   TIGHTROPE_SAT = 1,

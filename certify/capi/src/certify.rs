@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use library::attack::{Attacked, Pgd};
-use library::bounds::Eps;
+use library::bounds::{Eps, Evaluation, Method};
 use library::runs::{Certify, Finished, Inputs, Measure, Pixels, Question, Status, answer};
 use library::tightness::{Mask, Sampling};
 use ndarray::ArrayView2;
@@ -150,7 +150,10 @@ pub unsafe extern "C" fn tightrope_certify(
         let attack = attack.map(|a| Pgd { steps: a.steps, restarts: a.restarts, seed: a.seed });
         let around = (region.norm()?, vec![region.eps()?], region.clip());
         let question = Certify::new((&network.graph, &network.plan), around, &[method], attack, None);
-        let mut question = question.map_err(Failure::input)?;
+        // Constants speak of real arithmetic.
+        let real = method == Some(Method::Lipschitz);
+        let evaluation = if real { Evaluation::Real } else { Evaluation::default() };
+        let mut question = question.map_err(Failure::input)?.evaluated(evaluation);
         // The input itself without an attack.
         points.iter_mut().zip(x).for_each(|(to, from)| *to = *from);
         let points = RefCell::new(points);

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::time::{Duration, Instant};
 
+use library::bounds::Evaluation;
 use library::query::Region;
 use library::verify::{Limits, Verdict, Verifier};
 
@@ -13,7 +14,7 @@ use crate::status::{Failure, array, buffer, guard, place, reference, tightrope_s
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum tightrope_answer {
-    /// No point of the box is a violation, in real arithmetic.
+    /// No point of the box is a violation, in any evaluation in float32.
     TIGHTROPE_UNSAT = 0,
     /// A point is: the witness, as the float32 network computes.
     TIGHTROPE_SAT = 1,
@@ -96,7 +97,8 @@ pub unsafe extern "C" fn tightrope_verify(
         let limits =
             Limits { timeout: Some(seconds).filter(|seconds| !seconds.is_zero()), ..Limits::default() };
         let mut stopped = false;
-        let found = Verifier::new(&network.graph).verify(&[region], &|_, _| true, &limits, &mut |found| {
+        let verifier = Verifier::new(&network.graph).evaluated(Evaluation::default());
+        let found = verifier.verify(&[region], &|_, _| true, &limits, &mut |found| {
             // SAFETY: the caller says that `progress` may be called with `user`.
             stopped |= progress.is_some_and(|told| unsafe { told(user, found.subproblems) } != 0);
             !stopped

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use tightrope::bounds::Norm;
+use tightrope::bounds::{Evaluation, Norm};
 
 /// `LO,HI`, or `none`.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,25 @@ impl From<NormName> for Norm {
             NormName::Linf => Self::Linf,
             NormName::L2 => Self::L2,
             NormName::L1 => Self::L1,
+        }
+    }
+}
+
+/// The arithmetic of the network that a proof speaks of.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum EvaluationName {
+    /// Exact real arithmetic.
+    Real,
+    /// Every evaluation in f32 at points of f32, in any order of summation, without minimal filtering (see
+    /// docs/evaluation.md).
+    Float32,
+}
+
+impl From<EvaluationName> for Evaluation {
+    fn from(name: EvaluationName) -> Self {
+        match name {
+            EvaluationName::Real => Self::Real,
+            EvaluationName::Float32 => Self::Float32,
         }
     }
 }

@@ -9,11 +9,11 @@ use comfy_table::{Table, presets};
 use ndarray::ArrayD;
 use ndarray_npy::write_npy;
 use tightrope::attack::{Attacked, Pgd};
-use tightrope::bounds::{Eps, Method, Norm};
+use tightrope::bounds::{Eps, Evaluation, Method, Norm};
 use tightrope::report::{BracketSummary, CertifySummary, EpsSummary};
 use tightrope::runs::{Brackets, Certify, CertifyRecord};
 
-use crate::args::{Clip, NormName, seconds};
+use crate::args::{Clip, EvaluationName, NormName, seconds};
 use crate::input::{InputArgs, Loaded};
 use crate::output::{self, Failure, Result};
 use crate::session::{RunArgs, ask};
@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// How margins are bounded; several give one column each.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "ibp")]
     method: Vec<MethodName>,
+    /// The arithmetic of the network that certificates speak of.
+    #[arg(long, value_enum, default_value = "float32")]
+    evaluation: EvaluationName,
     /// Search for counterexamples too, with this many gradient steps and restarts.
     #[arg(long, value_name = "STEPSxRESTARTS")]
     attack: Option<Budget>,
@@ -151,9 +154,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(anyhow!("--timeout is of --method complete, which is not given").into());
     }
     let timeout = Some(args.timeout.unwrap_or(TIMEOUT));
+    let evaluation = args.evaluation.into();
+    if methods.contains(&Method::Lipschitz) && evaluation != Evaluation::Real {
+        let real = "method lipschitz speaks of real arithmetic; give --evaluation real with it";
+        return Err(anyhow!(real).into());
+    }
     if !args.radius {
         let methods: Vec<_> = methods.into_iter().map(Some).collect();
-        return certify(&args.common, &methods, attack, timeout);
+        return certify(&args.common, (&methods, evaluation), attack, timeout);
     }
     if args.common.counterexamples.is_some() {
         return Err(anyhow!("--counterexamples with --radius, which keeps none; give --eps instead").into());
@@ -161,11 +169,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [method] = methods[..] else {
         return Err(anyhow!("--radius with several methods; give one with --method").into());
     };
-    each_network(&args.common, |loaded| brackets(&args.common, loaded, method, attack, timeout))
+    each_network(&args.common, |loaded| brackets(&args.common, loaded, (method, evaluation), attack, timeout))
 }
 
 pub(crate) fn run_attack(args: &AttackArgs) -> Result<()> {
-    certify(&args.common, &[None], Some(args.attack.pgd(&args.common)), None)
+    certify(&args.common, (&[None], Evaluation::Real), Some(args.attack.pgd(&args.common)), None)
 }
 
 /// A summary with what its table says besides.
@@ -177,7 +185,7 @@ struct Shown {
 
 fn certify(
     common: &Common,
-    methods: &[Option<Method>],
+    (methods, evaluation): (&[Option<Method>], Evaluation),
     attack: Option<Pgd>,
     timeout: Option<Duration>,
 ) -> Result<()> {
@@ -191,7 +199,8 @@ fn certify(
         let (eps, clip) = (loaded.eps(&common.eps)?, loaded.clip(common.clip));
         let region = (common.norm.into(), eps.clone(), clip);
         let question = Certify::new((&loaded.graph, &loaded.plan), region, methods, attack, timeout);
-        let mut question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+        let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+        let mut question = question.evaluated(evaluation);
         let folder =
             common.counterexamples.as_deref().map(|folder| Counterexamples::new(folder, loaded, common.norm));
         let folder = folder.transpose()?;
@@ -286,7 +295,7 @@ impl<'a> Counterexamples<'a> {
 fn brackets(
     common: &Common,
     loaded: &Loaded,
-    method: Method,
+    (method, evaluation): (Method, Evaluation),
     attack: Option<Pgd>,
     timeout: Option<Duration>,
 ) -> Result<()> {
@@ -294,6 +303,7 @@ fn brackets(
     let region = (common.norm.into(), loaded.eps(&common.eps)?, clip);
     let question = Brackets::new((&loaded.graph, &loaded.plan), region, method, attack, timeout);
     let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+    let question = question.evaluated(evaluation);
     let (records, ended) = ask(&question, loaded.subject(), &common.run)?;
     if ended.is_ok() || !records.is_empty() {
         let (model, limit) = (loaded.model.display().to_string(), question.limit().value());

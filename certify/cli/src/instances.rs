@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use comfy_table::{Table, presets};
 use ndarray::Array2;
 use serde::Serialize;
+use tightrope::bounds::Evaluation;
 use tightrope::runs::selection::Shard;
 use tightrope::runs::verify::instances;
 use tightrope::runs::{Inputs, Pixels, Range, Selection, Verify, VerifyRecord};
@@ -24,6 +25,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) indices: Option<Range>,
     pub(crate) shard: Option<Shard>,
     pub(crate) real: bool,
+    pub(crate) evaluation: Option<Evaluation>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) svg: Option<&'a Path>,
     pub(crate) run: &'a RunArgs,
@@ -98,7 +100,7 @@ fn is_settled(record: &VerifyRecord) -> bool {
 
 pub(crate) fn run(asked: &Asked) -> Result<()> {
     let table = asked.table;
-    let question = Verify::new(table, instances(table)?, asked.real, asked.timeout)
+    let question = Verify::new(table, instances(table)?, (asked.real, asked.evaluation), asked.timeout)
         .map_err(output::Failure::from_run)?;
     let len = question.instances().len();
     let selection = Selection::new(asked.indices.unwrap_or_default(), 1, shard_of(asked.shard)?, len);

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// The least and the greatest operator set.
     #[arg(long)]
     onnx_opset_versions: bool,
-    /// Element types for which verdicts are sound; after ` * ` what else is accepted and how.
+    /// Element types for which verdicts are sound.
     #[arg(long)]
     onnx_element_types: bool,
     /// The least and the greatest version of the language.
@@ -52,9 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         [OPSETS.start(), OPSETS.end()].map(ToString::to_string).into()
     } else {
         let words: &[&str] = match args {
-            Args { onnx_element_types: true, .. } => {
-                &["real", "float32 * with --real, as real numbers; witnesses are of the float32 network"]
-            }
+            Args { onnx_element_types: true, .. } => &["real", "float32"],
             Args { vnnlib_versions: true, .. } => &["1.0", "2.0"],
             Args { hidden_node_theories: true, .. } => &["H"],
             Args { multiple_input_output_theories: true, .. } => &["MIO"],

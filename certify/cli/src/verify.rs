@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use tightrope::bounds::Evaluation;
 use tightrope::query::{Property, Query};
 use tightrope::runs::Range;
 use tightrope::runs::selection::{Shard, shard};
 use tightrope::verify::{Limits, Outcome, Progress, Verdict, Verifier};
 
-use crate::args::seconds;
+use crate::args::{EvaluationName, seconds};
 use crate::input::pool;
 use crate::instances::{self, Asked};
 use crate::output::{self, Failure, Result};
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Give up after so many seconds; of a table, each instance.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// The arithmetic of the networks that `unsat` speaks of [default: that of the property's types].
+    #[arg(long, value_enum, conflicts_with = "real")]
+    evaluation: Option<EvaluationName>,
     /// Take variables of floating-point types for real numbers: what is proved is proved in real arithmetic.
     #[arg(long)]
     real: bool,
@@ -64,8 +68,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     output::catch_interrupts()?;
     if let Some(table) = &args.instances {
         let Args { indices, shard, real, timeout, run, .. } = args;
+        let evaluation = args.evaluation.map(Evaluation::from);
         let (indices, shard, real, timeout, svg) = (*indices, *shard, *real, *timeout, args.svg.as_deref());
-        return pool.install(|| instances::run(&Asked { table, indices, shard, real, timeout, svg, run }));
+        return pool.install(|| {
+            instances::run(&Asked { table, indices, shard, real, evaluation, timeout, svg, run })
+        });
     }
     if args.run.out.is_some() {
         return Err(anyhow!("--out keeps the records of --instances, which is not given").into());
@@ -77,12 +84,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn one(args: &Args) -> Result<()> {
     let begin = Instant::now();
     let query = query(args)?;
+    let evaluation = args.evaluation.map_or(query.evaluation, Evaluation::from);
     let limits = Limits {
         timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed())),
         ..Limits::default()
     };
     let mut shown = Instant::now();
-    let outcome = Verifier::new(&query.graph).verify(
+    let outcome = Verifier::new(&query.graph).evaluated(evaluation).verify(
         &query.regions,
         &|x, y| query.holds(x, y),
         &limits,
@@ -97,7 +105,7 @@ fn one(args: &Args) -> Result<()> {
     if output::interrupted() {
         return Err(Failure::Interrupted(outcome.reason.unwrap_or_default()));
     }
-    report(args, &query, &outcome, begin.elapsed())
+    report(args, (&query, evaluation), &outcome, begin.elapsed())
 }
 
 fn status(progress: &Progress, time: Duration) -> String {
@@ -143,10 +151,16 @@ fn query(args: &Args) -> anyhow::Result<Query> {
             }
         }
     }
-    Ok(Query::load(property, &files, args.real)?)
+    let as_real = args.real || matches!(args.evaluation, Some(EvaluationName::Real));
+    Ok(Query::load(property, &files, as_real)?)
 }
 
-fn report(args: &Args, query: &Query, outcome: &Outcome, time: Duration) -> Result<()> {
+fn report(
+    args: &Args,
+    (query, evaluation): (&Query, Evaluation),
+    outcome: &Outcome,
+    time: Duration,
+) -> Result<()> {
     let verdict = serde_json::to_value(outcome.verdict)?;
     let found = outcome.witness.as_ref().filter(|_| outcome.verdict == Verdict::Sat);
     let assignment = found.map(|witness| query.assignment(&witness.x, &witness.y));
@@ -162,7 +176,7 @@ fn report(args: &Args, query: &Query, outcome: &Outcome, time: Duration) -> Resu
         let Progress { subproblems, open, lower, depth } = outcome.progress;
         let number = |x: f64| if x.is_finite() { Some(x) } else { None };
         return output::print(&serde_json::to_string(&serde_json::json!({
-            "verdict": verdict, "seconds": time.as_secs_f64(), "subproblems": subproblems, "open": open,
+            "verdict": verdict, "evaluation": evaluation, "seconds": time.as_secs_f64(), "subproblems": subproblems, "open": open,
             "depth": depth, "lower": number(lower), "root": number(outcome.root), "reason": outcome.reason,
             "witness": outcome.witness.as_ref().map(|w| &w.x),
         }))?);

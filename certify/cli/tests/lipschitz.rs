@@ -88,8 +88,11 @@ fn margins_certify_balls_by_the_constant() {
     let certify = |name: &str, more: &[&str]| {
         let path = folder.path().join(name);
         let out = path.to_str().expect("UTF-8");
-        let arguments =
-            [&["certify", MLP, "--norm", "l2", "--indices", "0..20", "--out", out], more].concat();
+        let arguments = [
+            &["certify", MLP, "--norm", "l2", "--evaluation", "real", "--indices", "0..20", "--out", out],
+            more,
+        ]
+        .concat();
         stdout(&run(&arguments));
         records(&path).1
     };
@@ -108,6 +111,9 @@ fn margins_certify_balls_by_the_constant() {
         assert!(!proved || ["ibp", "lipschitz"].iter().any(|&m| of("best")["bounded_by"] == m));
     }
     assert!(certified > 0 && certified < radii.len(), "{certified}");
+    // Constants are of the network in real arithmetic.
+    let text = refused(&["certify", MLP, "--norm", "l2", "--eps", "1", "--method", "lipschitz"], 2);
+    assert!(text.contains("--evaluation real"), "{text}");
 }
 
 #[test]

@@ -199,18 +199,19 @@ impl Network {
         clip: Option<(f64, f64)>,
         attack: Option<(u32, u32)>,
         seed: u64,
+        evaluation: &str,
         timeout: Option<f64>,
         run: Run,
         progress: Py<PyAny>,
     ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
-        let timeout = crate::verify::limit(timeout)?;
+        let (timeout, evaluation) = (crate::verify::limit(timeout)?, named("evaluation", evaluation)?);
         let method = (method != "none").then(|| named("method", method)).transpose()?;
         let attack = attack.map(|(steps, restarts)| Pgd { steps, restarts, seed });
         let (region, x) = ((named("norm", norm)?, vec![radius(eps)?], clip), x.as_array());
         check(self.graph.output_len(), x.nrows(), &y)?;
         let (records, failed, points) = py.detach(|| {
             let question = Certify::new((&self.graph, &self.plan), region, &[method], attack, timeout);
-            let mut question = question.map_err(|e| Kind::Input.error(e))?;
+            let mut question = question.map_err(|e| Kind::Input.error(e))?.evaluated(evaluation);
             let searched = attack.is_some() || method == Some(Method::Complete);
             let points = RefCell::new(searched.then(|| x.to_owned()));
             let keep = |index: usize, _: &Eps, found: &Attacked| {

@@ -7,11 +7,12 @@ use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tightrope::Graph;
+use tightrope::bounds::Evaluation;
 use tightrope::query::{Property, Query, Region};
 use tightrope::verify::{Limits, Outcome, Verdict, Verifier};
 
 use crate::error::Kind;
-use crate::network::Network;
+use crate::network::{Network, named};
 
 /// A time to give up after.
 pub(crate) fn limit(timeout: Option<f64>) -> PyResult<Option<Duration>> {
@@ -57,7 +58,8 @@ pub(crate) fn verify<'py>(
         Query::load(property.clone(), &files, real).map_err(|e| Kind::Input.error(e))
     })?;
     let confirm = |x: &[f32], y: &[f32]| query.holds(x, y);
-    let outcome = search(py, &query.graph, &query.regions, &confirm, (begin, timeout), progress)?;
+    let outcome =
+        search(py, (&query.graph, query.evaluation), &query.regions, &confirm, (begin, timeout), progress)?;
     let assignment = (outcome.witness.as_ref().filter(|_| outcome.verdict == Verdict::Sat))
         .map(|witness| query.assignment(&witness.x, &witness.y));
     let dict = into_dict(py, outcome, begin)?;
@@ -67,12 +69,14 @@ pub(crate) fn verify<'py>(
 
 /// Whether `c . y <= b` for all rows `(c, b)` of one of `disjuncts`, somewhere in a box.
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
 pub(crate) fn verify_box<'py>(
     py: Python<'py>,
     network: &Network,
     lower: PyReadonlyArray1<f64>,
     upper: PyReadonlyArray1<f64>,
     disjuncts: Vec<Vec<(Vec<f64>, f64)>>,
+    evaluation: &str,
     timeout: Option<f64>,
     progress: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -90,13 +94,14 @@ pub(crate) fn verify_box<'py>(
     let region = region.map_err(|e| Kind::Input.error(e))?;
     let confirm = |_: &[f32], _: &[f32]| true;
     let regions = [region];
-    let outcome = search(py, &network.graph, &regions, &confirm, (begin, timeout), progress)?;
+    let evaluation = named("evaluation", evaluation)?;
+    let outcome = search(py, (&network.graph, evaluation), &regions, &confirm, (begin, timeout), progress)?;
     into_dict(py, outcome, begin)
 }
 
 fn search(
     py: Python,
-    graph: &Graph,
+    (graph, evaluation): (&Graph, Evaluation),
     regions: &[Region],
     confirm: &(dyn Fn(&[f32], &[f32]) -> bool + Sync),
     (begin, timeout): (Instant, Option<Duration>),
@@ -107,7 +112,7 @@ fn search(
     let outcome = py.detach(|| {
         let timeout = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
         let limits = Limits { timeout, ..Limits::default() };
-        Verifier::new(graph).verify(regions, confirm, &limits, &mut |found| {
+        Verifier::new(graph).evaluated(evaluation).verify(regions, confirm, &limits, &mut |found| {
             let told = Python::attach(|py| {
                 py.check_signals().and_then(|()| progress.call1(py, (found.subproblems,)))
             });

@@ -5,11 +5,11 @@ use super::Relaxed;
 use super::slopes::{self, Slopes};
 use super::step::{Kind, Plane, Step};
 use crate::bounds::transpose::Pending;
-use crate::bounds::{Ball, Norm};
+use crate::bounds::{Ball, Evaluation, Norm};
 use crate::graph::ValueId;
 use crate::kernels::{Entries, Kernel, LANES, Lane, Panel, choose, dispatch};
 use crate::ops::Workspace;
-use crate::rounding::gamma;
+use crate::rounding::{FLUSHED, gamma};
 
 /// For each lane the box that its function is bounded over.
 pub(super) type Boxes = [u8; LANES];
@@ -204,7 +204,12 @@ impl<const B: usize> Relaxed<'_, B> {
             let mut least = centre - radius.0[lane] * (1.0 + gamma(n));
             if let (Some((ball, x)), Some(a)) = (&self.ball, &a) {
                 let row: Vec<f64> = (0..n).map(|i| a.get(i).0[lane]).collect();
-                least = least.max(in_ball(&row, ball, x));
+                // A subnormal entry may be read as zero, outside the ball.
+                let flushed = match self.plan.evaluation {
+                    Evaluation::Real => 0.0,
+                    Evaluation::Float32 => 2.0 * FLUSHED * row.iter().map(|a| a.abs()).sum::<f64>(),
+                };
+                least = least.max(in_ball(&row, ball, x) - flushed);
             }
             // The sum of the errors was rounded too; the last three
             // operations round once each.

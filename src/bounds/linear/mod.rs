@@ -24,6 +24,11 @@
 //! rounded one differ by a small linear function of values that lie in known
 //! intervals; that difference is bounded at once and charged to the row
 //! (`Step::charge`), and the rounded coefficients are exact from there on.
+//!
+//! Where the bounds speak of evaluations in f32, a node's result differs from
+//! its exact function of what it read by an error that is bounded for each
+//! entry; the sum over all entries, `sum |a_i| error_i`, is charged at the same
+//! place. Everything before it then speaks of values as they were computed.
 
 mod backward;
 mod rows;
@@ -37,9 +42,10 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::float32;
 use super::interval::{Memory, node_bounds_and_sizes};
 use super::rounding::{centres_radii, gamma};
-use super::{Ball, InputBox, Intervals};
+use super::{Ball, Evaluation, InputBox, Intervals};
 use crate::bounds::transpose::Transpose;
 use crate::graph::{Graph, ValueId};
 use crate::kernels::{LANES, Lane};
@@ -51,6 +57,8 @@ use step::Step;
 
 /// What backward passes need to know of a network, for all inputs.
 pub(crate) struct Plan<'a> {
+    /// The arithmetic of the network that bounds speak of.
+    pub(crate) evaluation: Evaluation,
     /// Nodes that read each value and are not affine.
     readers: Vec<Vec<usize>>,
     /// Values whose intervals are exact over a box.
@@ -64,7 +72,7 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(graph: &'a Graph) -> Self {
+    pub(crate) fn new(graph: &'a Graph, evaluation: Evaluation) -> Self {
         let mut readers = vec![Vec::new(); graph.nodes.len() + 1];
         // Whether the entries of a value range independently over a box.
         let mut independent = vec![true];
@@ -93,7 +101,7 @@ impl<'a> Plan<'a> {
                 folded[before] = uses[before + 1] == 1 && matches!(graph.nodes[before].op, Op::Affine(_));
             }
         }
-        Self { readers, exact, folded, transpose: Transpose::new(graph), idle: Mutex::default() }
+        Self { evaluation, readers, exact, folded, transpose: Transpose::new(graph), idle: Mutex::default() }
     }
 
     /// Where the entries of each value stand in a panel.
@@ -175,12 +183,13 @@ impl<'a, const B: usize> Relaxed<'a, B> {
     pub(crate) fn new(
         graph: &'a Graph,
         plan: &'a Plan<'a>,
-        input: Intervals,
+        mut input: Intervals,
         ball: Option<(&'a Ball, Vec<f64>)>,
         boxes: usize,
         effort: Effort,
         mut narrow: impl FnMut(ValueId, &mut Intervals),
     ) -> Self {
+        float32::read(plan.evaluation, &mut input);
         let rounding = gamma(graph.input_len());
         let (lower, upper) = (input.lower.as_chunks::<B>().0, input.upper.as_chunks::<B>().0);
         let side = |(&lower, &upper): (&[f64; B], &[f64; B])| {
@@ -203,14 +212,15 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             empty: std::array::from_fn(|b| b >= boxes),
         };
         relaxed.measure(0);
-        let mut memory = Memory::default();
+        let mut memory = Memory::new(plan.evaluation);
         for index in 0..graph.nodes.len() {
-            let (bounds, sums) = node_bounds_and_sizes::<B>(graph, index, &relaxed.values, &mut memory);
-            let mut step = Step::new(graph, index, &relaxed.values, plan.orders(), &sums, effort.choices);
+            let computed = node_bounds_and_sizes::<B>(graph, index, &relaxed.values, &mut memory);
+            let mut step = Step::new(graph, index, &relaxed.values, plan.orders(), &computed, effort.choices);
             if let Some(producer) = graph.nodes[index].inputs[0].checked_sub(1).filter(|&p| plan.folded[p]) {
                 step.fold(&relaxed.steps[producer]);
             }
             relaxed.steps.push(step);
+            let bounds = computed.bounds;
             let (mut cut, v) = (bounds.clone(), index + 1);
             narrow(v, &mut cut);
             relaxed.values.push(bounds);
@@ -273,7 +283,16 @@ impl<'a, const B: usize> Relaxed<'a, B> {
                 let Op::Elementwise(function) = &graph.nodes[reader].op else { continue };
                 let place = plan.orders()[reader + 1].place(cut.entry);
                 let before = before.map(|before| &base.steps[before]);
-                relaxed.steps[reader].narrow(&**function, (cut.entry, place, b), ends, before);
+                // What rounding in f32 costs in the whole of the base is enough for its parts.
+                let [x, y] = [(v, cut.entry), (reader + 1, cut.entry)].map(|(v, i)| {
+                    let Intervals { lower, upper } = &base.values[v];
+                    lower[i].abs().max(upper[i].abs())
+                });
+                let error = match plan.evaluation {
+                    Evaluation::Real => 0.0,
+                    Evaluation::Float32 => function.single_rounding(x, y),
+                };
+                relaxed.steps[reader].narrow(&**function, (cut.entry, place, b), ends, error, before);
             }
         }
         Some(relaxed)

@@ -1,6 +1,7 @@
 //! One node as a backward pass sees it over a few boxes: what its result is
 //! replaced by, and what the replacement costs in rounding.
 
+use crate::bounds::interval::Computed;
 use crate::bounds::{Intervals, rounding};
 use crate::graph::Graph;
 use crate::ops::{Function, Hint, Line, Lines, Op, Order, Product};
@@ -102,9 +103,29 @@ pub(super) struct Plane {
 impl<const B: usize> Step<B> {
     /// Node `index`, whose inputs have these bounds. With `choices` also the
     /// lines at both ends of what elementwise functions allow. Entries stand
-    /// in the `orders` of their values. An affine node, `A x + b`, needs `sums`,
-    /// `|A|` times the greatest `|x|`.
+    /// in the `orders` of their values. `computed` holds the errors of the node,
+    /// and for an affine one, `A x + b`, `|A|` times the greatest `|x|`.
     pub(super) fn new(
+        graph: &Graph,
+        index: usize,
+        values: &[Intervals],
+        orders: &[Order],
+        computed: &Computed,
+        choices: bool,
+    ) -> Self {
+        let mut step = Self::exact(graph, index, values, orders, &computed.sums, choices);
+        let (errors, _) = computed.errors.as_chunks::<B>();
+        if !errors.is_empty() {
+            for (charge, i) in step.charge.iter_mut().zip(orders[index + 1].entries(errors.len())) {
+                charge.iter_mut().zip(errors[i]).for_each(|(charge, error)| *charge += error);
+            }
+            step.finite &= errors.as_flattened().iter().all(|x| x.is_finite());
+        }
+        step
+    }
+
+    /// The same in real arithmetic.
+    fn exact(
         graph: &Graph,
         index: usize,
         values: &[Intervals],
@@ -257,12 +278,13 @@ impl Step<1> {
 
 impl<const B: usize> Step<B> {
     /// Narrows the interval of entry `i` in box `b` of a function that stands at `place`; `before` is the step
-    /// of the affine map that is folded into the lines.
+    /// of the affine map that is folded into the lines, `error` what rounding the function in f32 costs.
     pub(super) fn narrow(
         &mut self,
         function: &dyn Function,
         (i, place, b): (usize, usize, usize),
         ends: [f64; 2],
+        error: f64,
         before: Option<&Step<1>>,
     ) {
         let len = self.charge.len();
@@ -270,7 +292,7 @@ impl<const B: usize> Step<B> {
         let entry = Entry::new(function, i, ends, ends[0].abs().max(ends[1].abs()), len, choices.is_some());
         let one = |lines: Lines| Sides::<1>::new([lines]);
         let mut all = [one(entry.lines), one(entry.ends[0]), one(entry.ends[1])];
-        let mut charge = [entry.charge];
+        let mut charge = [entry.charge + error];
         if let Some(Step { kind: Kind::Affine { offset }, charge: before, .. }) = before {
             let bias = offset.get(place).copied().unwrap_or(0.0);
             fold_entry(all.iter_mut(), &mut charge, bias, &before[place], gamma(len));

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _tightrope
 from ._arrays import Norm, Progress, Run, budget, clipping, factor, finish, labels, norm_name, real, rows, whole
 from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
-from ._verify import Constraints, Verdict, verify_box
+from ._verify import Constraints, Evaluation, Verdict, verify_box
 from .errors import InputError
 
 __all__ = ["Network", "Node", "load"]
@@ -168,6 +168,7 @@ class Network:
         scale: float | None = None,
         attack: tuple[int, int] | None = None,
         seed: int = 0,
+        evaluation: Evaluation | None = None,
         timeout: float | None = None,
         first: int = 0,
         out: str | os.PathLike[str] | None = None,
@@ -200,6 +201,9 @@ class Network:
             robust.
         seed
             Of the attack's starting points.
+        evaluation
+            What certificates speak of: every evaluation of the network in ``float32``, or ``real`` arithmetic,
+            as those of Lipschitz constants do. By default ``float32``; ``real`` with method ``lipschitz``.
         timeout
             Seconds of branch and bound after which ``complete`` leaves an input open; 60 by default.
         first
@@ -218,6 +222,10 @@ class Network:
         y_list = labels(y, len(array))
         if timeout is not None and method != "complete":
             raise InputError(f"timeout: of method complete, and the method is {method}")
+        if evaluation is None:
+            evaluation = "real" if method == "lipschitz" else "float32"
+        if method == "lipschitz" and evaluation != "real":
+            raise InputError(f"evaluation: method lipschitz speaks of real arithmetic, and found {evaluation!r}")
         limit = 60.0 if timeout is None and method == "complete" else timeout
         run = Run(x, scale, first, out, resume, shard)
         with Progress(len(array), "certify", progress) as bar:
@@ -230,6 +238,7 @@ class Network:
                 reach,
                 budget(attack),
                 whole("seed", seed, 0, 2**64 - 1),
+                evaluation,
                 limit,
                 run,
                 bar,
@@ -254,6 +263,7 @@ class Network:
             points=points,
             eps=float(eps),
             method=method,
+            evaluation=evaluation,
             clip=reach,
             scale=factor(x, scale),
         )
@@ -265,6 +275,7 @@ class Network:
         upper: ArrayLike,
         unsafe: Constraints,
         *,
+        evaluation: Evaluation = "float32",
         timeout: float | None = None,
         progress: bool | None = None,
     ) -> Verdict:
@@ -277,12 +288,14 @@ class Network:
         unsafe
             ``(A, b)``: a violation is an output ``y``, flat, with ``A @ y <= b`` in all rows. Or a list of
             such pairs, any of which is one.
+        evaluation
+            What ``unsat`` speaks of: every evaluation of the network in ``float32``, or ``real`` arithmetic.
         timeout
             Seconds after which the search gives up.
         progress
             Whether to show a bar.
         """
-        return verify_box(self._network, lower, upper, unsafe, timeout, progress)
+        return verify_box(self._network, lower, upper, unsafe, evaluation, timeout, progress)
 
     def tightness(
         self,

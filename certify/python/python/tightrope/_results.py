@@ -199,7 +199,7 @@ class Certification(_Table):
     points
         ``(n, *input_shape)``: what the attack found, counterexamples where ``status`` is ``falsified``;
         nothing without an attack.
-    eps, method
+    eps, method, evaluation
         As asked for.
     clip, scale
         The range that perturbed inputs do not leave, and the factor of stored numbers.
@@ -219,6 +219,7 @@ class Certification(_Table):
     points: NDArray[np.float32] | None
     eps: float
     method: str
+    evaluation: str
     clip: tuple[float, float] | None
     scale: float
 

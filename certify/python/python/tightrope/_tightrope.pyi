@@ -32,6 +32,7 @@ class Network:
         clip: _Clip,
         attack: tuple[int, int] | None,
         seed: int,
+        evaluation: str,
         timeout: float | None,
         run: Any,
         progress: _Progress,
@@ -63,6 +64,7 @@ def verify_box(
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
     disjuncts: list[list[tuple[list[float], float]]],
+    evaluation: str,
     timeout: float | None,
     progress: _Progress,
 ) -> dict[str, Any]: ...

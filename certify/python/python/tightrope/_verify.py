@@ -18,6 +18,8 @@ __all__ = ["Verdict", "verify"]
 
 Path = Union[str, "os.PathLike[str]"]
 
+Evaluation = Literal["real", "float32"]
+
 Constraints = Union[tuple[ArrayLike, ArrayLike], Sequence[tuple[ArrayLike, ArrayLike]]]
 
 
@@ -97,6 +99,7 @@ def verify_box(
     lower: ArrayLike,
     upper: ArrayLike,
     unsafe: Constraints,
+    evaluation: Evaluation,
     timeout: float | None,
     progress: bool | None,
 ) -> Verdict:
@@ -113,7 +116,7 @@ def verify_box(
             raise InputError(f"unsafe: A of shape {rows.shape} with b of shape {bounds.shape}; give one b for each row")
         disjuncts.append([(row.tolist(), float(bound)) for row, bound in zip(rows, bounds)])
     with Progress(0, "verify", progress) as bar:
-        return _result(_tightrope.verify_box(network, *ends, disjuncts, timeout, bar))
+        return _result(_tightrope.verify_box(network, *ends, disjuncts, evaluation, timeout, bar))
 
 
 def _result(found: dict[str, Any]) -> Verdict:
