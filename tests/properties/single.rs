@@ -8,6 +8,7 @@ use crate::networks::{Random, affine};
 
 /// One way to evaluate.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "ways to evaluate are independent of each other")]
 pub(crate) struct Way {
     /// Whether subnormal results and operands become 0.
     flush: bool,
