@@ -202,9 +202,26 @@ impl Region {
     /// If `x` is not of the box's length, or `y` too short.
     #[must_use]
     pub fn holds(&self, x: &[f32], y: &[f32]) -> bool {
+        self.contains(x) && self.is_violation(x, y)
+    }
+
+    /// Whether `x` lies in the box.
+    ///
+    /// # Panics
+    /// If `x` is not of the box's length.
+    #[must_use]
+    pub fn contains(&self, x: &[f32]) -> bool {
         assert_eq!(x.len(), self.lower.len(), "a point of the box");
         let mut sides = x.iter().zip(self.lower.iter().zip(&self.upper));
         sides.all(|(&x, (&l, &u))| (l..=u).contains(&f64::from(x)))
-            && self.disjuncts.iter().any(|disjunct| disjunct.atoms.iter().all(|atom| atom.holds(x, y)))
+    }
+
+    /// Whether `x`, wherever it lies, satisfies a disjunct together with the output `y`, in exact arithmetic.
+    ///
+    /// # Panics
+    /// If `x` or `y` is too short.
+    #[must_use]
+    pub fn is_violation(&self, x: &[f32], y: &[f32]) -> bool {
+        self.disjuncts.iter().any(|disjunct| disjunct.atoms.iter().all(|atom| atom.holds(x, y)))
     }
 }

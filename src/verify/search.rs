@@ -29,6 +29,9 @@ const LATER: u64 = 8;
 /// Rounds between two descents from the worst subproblems.
 const BETWEEN: u64 = 4;
 
+/// The worst subproblems that are descended in, where boxes are cut.
+const NEAREST: usize = 16;
+
 /// Steps of ascent before anything is cut, and after.
 const STEPS: [usize; 2] = [20, 5];
 
@@ -400,16 +403,22 @@ impl Search<'_> {
         }
         let worst = &batch[0];
         let problem = &self.problems[worst.region as usize];
-        let own = batch.iter().filter(|s| s.region == worst.region).take(8);
-        let starts: Vec<Vec<f64>> = own.filter_map(|s| s.point.as_deref().cloned()).collect();
-        // In by_input searches the box of the worst is where a violation may be; random points of it too.
-        let mut region = problem.region.clone();
-        if problem.by_input {
-            region.lower.clone_from(&worst.input.lower);
-            region.upper.clone_from(&worst.input.upper);
-        }
-        let points =
-            descend(problem.verifier.graph, &region, &starts, &self.descent(8, DESCENT, self.rounds));
+        let own: Vec<&Subproblem> = batch.iter().filter(|s| s.region == worst.region).collect();
+        let point = |s: &Subproblem| s.point.as_deref().cloned();
+        let points: Vec<Vec<f64>> = if problem.by_input {
+            // Where boxes are cut a violation of a subproblem lies in its own.
+            let within = |s: &&&Subproblem| -> Vec<Vec<f64>> {
+                let mut region = problem.region.clone();
+                region.lower.clone_from(&s.input.lower);
+                region.upper.clone_from(&s.input.upper);
+                let starts: Vec<Vec<f64>> = point(s).into_iter().collect();
+                descend(problem.verifier.graph, &region, &starts, &self.descent(3, DESCENT, self.rounds))
+            };
+            own.iter().take(NEAREST).collect::<Vec<_>>().par_iter().flat_map_iter(within).collect()
+        } else {
+            let starts: Vec<Vec<f64>> = own.iter().take(8).filter_map(|s| point(s)).collect();
+            descend(problem.verifier.graph, problem.region, &starts, &self.descent(8, DESCENT, self.rounds))
+        };
         self.look(&points.into_iter().map(|x| (worst.region, x)).collect())
     }
 

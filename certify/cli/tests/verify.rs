@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use tightrope::ops::{Affine, Op, Weights};
 use tightrope::tightness::generate::{Init, dense_chain};
 
 use common::{records, refused, run, stdout};
@@ -65,6 +66,28 @@ fn inputs_fixed_to_decimals_have_witnesses() {
             assert_eq!(x.parse::<f32>(), Ok(0.1));
         }
     }
+}
+
+#[test]
+fn witnesses_lie_inside_ends_that_are_cut_off_decimals() {
+    // 0.85 in f32 is 0.85000002384185791...: just above the end that the property has, where a descent ends.
+    let folder = folder();
+    let mut identity = dense_chain(&[2, 2, 2], true, Init::KaimingUniform, 0);
+    for node in &mut identity.nodes {
+        if let Op::Affine(Affine::Dense(dense)) = &mut node.op {
+            dense.weight = Weights::new(vec![1.0, 0.0, 0.0, 1.0]);
+        }
+    }
+    let [network, property] = ["identity.onnx", "end.vnnlib"].map(|name| path(folder.path(), name));
+    tightrope::onnx::save(&identity, &network).expect("room");
+    let variables = ["X_0", "X_1", "Y_0", "Y_1"].map(|v| format!("(declare-const {v} Real)\n")).concat();
+    let sides =
+        "(assert (<= X_0 0.8500000238418579))(assert (>= X_0 0.75))(assert (<= X_1 1))(assert (>= X_1 0))";
+    fs::write(&property, format!("{variables}{sides}(assert (>= Y_0 0.849))")).expect("room");
+    let found = stdout(&run(&["verify", "-q", "--timeout", "20", &network, &property]));
+    let x = found.split("(X_0 ").nth(1).and_then(|rest| rest.split(')').next()).expect("a witness");
+    let x: f64 = x.parse().expect("a number");
+    assert!(found.starts_with("sat\n") && (0.849..=0.850_000_023_841_857_9).contains(&x), "{found}");
 }
 
 #[test]
@@ -142,4 +165,29 @@ fn the_shipped_properties_have_the_verdicts_of_their_table() {
     let summary: Value = serde_json::from_str(&text).expect("JSON");
     let count = |name: &str| summary["all"][name].as_u64();
     assert_eq!((count("unsat"), count("sat"), count("contradictions")), (Some(2), Some(1), Some(0)));
+}
+
+/// The scripts of the verification competition.
+#[cfg(unix)]
+#[test]
+fn the_scripts_of_the_competition_write_results() {
+    let folder = folder();
+    let script = |name: &str, arguments: &[&str]| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vnncomp").join(name);
+        let mut command = std::process::Command::new(path);
+        command.env("TIGHTROPE", assert_cmd::cargo::cargo_bin!("tightrope")).env("TMPDIR", folder.path());
+        command.args(arguments).output().expect("the script starts").status.code()
+    };
+    let [network, results] = ["net.onnx", "results.txt"].map(|name| path(folder.path(), name));
+    for (name, first) in [("never", "unsat\n"), ("always", "sat\n((X_0 "), ("wrong", "error\n")] {
+        let property = path(folder.path(), &format!("{name}.vnnlib"));
+        assert_eq!(script("prepare_instance.sh", &["v1", "any", &network, &property]), Some(0));
+        let arguments = ["v1", "any", &network, &property, &results, "20"];
+        assert_eq!(script("run_instance.sh", &arguments), Some(0));
+        let found = fs::read_to_string(&results).expect("results");
+        assert!(found.starts_with(first), "{name}: {found}");
+    }
+    let missing = path(folder.path(), "missing.vnnlib");
+    assert_ne!(script("prepare_instance.sh", &["v1", "any", &network, &missing]), Some(0));
+    assert_eq!(script("run_instance.sh", &["v2"]), Some(2));
 }
