@@ -7,6 +7,7 @@ use tightrope::ops::*;
 use crate::networks::{Random, affine};
 
 /// One way to evaluate.
+#[expect(clippy::struct_excessive_bools, reason = "independent choices")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     /// Whether subnormal results and operands become 0.
