@@ -6,6 +6,7 @@
 //! speak of the network in exact real arithmetic, or of every evaluation of it
 //! in f32, whose rounding is then bounded and added at each node.
 
+mod elision;
 mod float32;
 mod input;
 mod interval;

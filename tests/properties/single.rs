@@ -7,8 +7,8 @@ use tightrope::ops::*;
 use crate::networks::{Random, affine};
 
 /// One way to evaluate.
+#[expect(clippy::struct_excessive_bools, reason = "independent choices")]
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "ways to evaluate are independent of each other")]
 pub(crate) struct Way {
     /// Whether subnormal results and operands become 0.
     flush: bool,
