@@ -57,7 +57,7 @@ def test_what_python_raises_ends_the_search():
         # Bounds alone do not tell whether the torque leaves [-1.9, 2].
         rows = [[([1.0], -1.995)]]
         ends = np.array([-1.0, -2.0]), np.array([0.0, 0.1])
-        _tightrope.verify_box(net._network, *ends, rows, None, progress)
+        _tightrope.verify_box(net._network, *ends, rows, "float32", None, progress)
 
 
 def test_inputs_end_certified_or_falsified(mnist):
