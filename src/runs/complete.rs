@@ -75,12 +75,20 @@ impl<'a> Complete<'a> {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limits = Limits { timeout, ..Limits::default() };
         let mut stopped = false;
-        let outcome = self.verifier.verify(&[region], &confirm, &limits, &mut |_| {
+        let mut outcome = self.verifier.verify(&[region], &confirm, &limits, &mut |_| {
             stopped |= !goes_on();
             !stopped
         });
         // A verdict that is there is not thrown away.
-        let open = matches!(outcome.verdict, Verdict::Unknown | Verdict::TimedOut);
-        if stopped && open { Err(Failure::Stopped) } else { Ok(outcome) }
+        if stopped && !outcome.verdict.is_settled() {
+            return Err(Failure::Stopped);
+        }
+        // In a box too narrow for f32 a violation may be one of real arithmetic alone.
+        let deployed = outcome.witness.as_ref().is_some_and(|witness| confirm(&witness.x, &witness.y));
+        if outcome.verdict == Verdict::Sat && !deployed {
+            outcome.verdict = Verdict::Unknown;
+            outcome.reason = Some("a violation in real arithmetic is none of the f32 network".into());
+        }
+        Ok(outcome)
     }
 }

@@ -303,8 +303,8 @@ impl Verify {
                         on
                     },
                 );
-                let open = matches!(outcome.verdict, Verdict::Unknown | Verdict::TimedOut);
-                if open && stopped.into_inner() {
+                // A verdict that is there is not thrown away.
+                if stopped.into_inner() && !outcome.verdict.is_settled() {
                     return Err(Failure::Stopped);
                 }
                 record.take(&query, outcome);
@@ -318,7 +318,7 @@ impl Verify {
 impl VerifyRecord {
     fn take(&mut self, query: &Query, outcome: Outcome) {
         let number = |x: f64| Some(x).filter(|x| x.is_finite());
-        let open = matches!(outcome.verdict, Verdict::Unknown | Verdict::TimedOut);
+        let open = !outcome.verdict.is_settled();
         self.verdict = Some(outcome.verdict);
         self.subproblems = outcome.progress.subproblems;
         self.depth = outcome.progress.depth;

@@ -43,6 +43,14 @@ pub enum Verdict {
     TimedOut,
 }
 
+impl Verdict {
+    /// Whether it answers the query.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Unsat | Self::Sat)
+    }
+}
+
 /// When to give up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {

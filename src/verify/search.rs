@@ -99,8 +99,8 @@ struct Search<'a> {
     created: u64,
     progress: Progress,
     disagreement: Option<Witness>,
-    /// Subproblems in which nothing is left to cut.
     rounds: u64,
+    /// Subproblems in which nothing is left to cut.
     stuck: usize,
     least_stuck: f64,
     stopped: bool,

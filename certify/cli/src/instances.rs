@@ -95,7 +95,7 @@ impl Counts {
 }
 
 fn is_settled(record: &VerifyRecord) -> bool {
-    matches!(record.verdict, Some(Verdict::Unsat | Verdict::Sat))
+    record.verdict.is_some_and(Verdict::is_settled)
 }
 
 pub(crate) fn run(asked: &Asked) -> Result<()> {

@@ -122,7 +122,7 @@ fn search(
     });
     match raised {
         // A verdict that is there is not thrown away.
-        Some(error) if matches!(outcome.verdict, Verdict::Unknown | Verdict::TimedOut) => Err(error),
+        Some(error) if !outcome.verdict.is_settled() => Err(error),
         _ => Ok(outcome),
     }
 }

@@ -35,6 +35,8 @@ mod rows;
 mod score;
 mod slopes;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -283,14 +285,15 @@ impl<'a, const B: usize> Relaxed<'a, B> {
                 let Op::Elementwise(function) = &graph.nodes[reader].op else { continue };
                 let place = plan.orders()[reader + 1].place(cut.entry);
                 let before = before.map(|before| &base.steps[before]);
-                // What rounding in f32 costs in the whole of the base is enough for its parts.
-                let [x, y] = [(v, cut.entry), (reader + 1, cut.entry)].map(|(v, i)| {
-                    let Intervals { lower, upper } = &base.values[v];
-                    lower[i].abs().max(upper[i].abs())
-                });
                 let error = match plan.evaluation {
                     Evaluation::Real => 0.0,
-                    Evaluation::Float32 => function.single_rounding(x, y),
+                    Evaluation::Float32 => {
+                        // By the function's own range: that of the value behind it may be known to be narrower
+                        // than the exact function is.
+                        let range = function.range(cut.entry, ends[0], ends[1]);
+                        let size = |(low, high): (f64, f64)| low.abs().max(high.abs());
+                        function.single_rounding(size((ends[0], ends[1])), size(range))
+                    }
                 };
                 relaxed.steps[reader].narrow(&**function, (cut.entry, place, b), ends, error, before);
             }

@@ -127,7 +127,7 @@ class Network:
         scale: float | None = None,
         progress: bool | None = None,
     ) -> Bounds:
-        """Sound bounds on the outputs over all perturbations of size ``eps``.
+        """Sound bounds on the outputs, in real arithmetic, over all perturbations of size ``eps``.
 
         Parameters
         ----------

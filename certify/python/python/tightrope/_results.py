@@ -198,7 +198,7 @@ class Certification(_Table):
         Why branch and bound left an input open.
     points
         ``(n, *input_shape)``: what the attack found, counterexamples where ``status`` is ``falsified``;
-        nothing without an attack.
+        nothing without an attack or a search.
     eps, method, evaluation
         As asked for.
     clip, scale
