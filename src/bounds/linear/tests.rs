@@ -60,7 +60,7 @@ fn parts_of_a_base_hold_where_their_cuts_do() {
             // Each lane cuts an entry of both functions at its value at one of the points.
             let cut = |lane: usize, k: usize| {
                 let entry = lane % graph.len(functions[k]);
-                let sign = if (lane + k) % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = if (lane + k).is_multiple_of(2) { 1.0 } else { -1.0 };
                 Cut { value: functions[k], entry, sign, point: f64::from(z[k][[lane, entry]]) }
             };
             let cuts: Vec<Vec<Cut>> = (0..LANES).map(|lane| vec![cut(lane, 0), cut(lane, 1)]).collect();
