@@ -46,11 +46,11 @@ pub fn fingerprint(root: &Path, files: &[PathBuf]) -> Result<String, RunError> {
     Ok(hexadecimal(hash))
 }
 
-/// SHA-256 in hexadecimal of some numbers, as little-endian bytes: for inputs that are in no file.
+/// SHA-256 in hexadecimal of pieces of bytes one after the other: for inputs that are in no file.
 #[must_use]
-pub fn fingerprint_of<const N: usize>(numbers: impl Iterator<Item = [u8; N]>) -> String {
+pub fn fingerprint_of(pieces: impl Iterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hash = Sha256::new();
-    numbers.for_each(|bytes| hash.update(bytes));
+    pieces.for_each(|bytes| hash.update(bytes));
     hexadecimal(hash)
 }
 

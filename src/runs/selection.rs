@@ -13,6 +13,12 @@ const MOST: usize = 1 << 30;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range(Option<usize>, Option<usize>);
 
+impl From<(Option<usize>, Option<usize>)> for Range {
+    fn from((from, to): (Option<usize>, Option<usize>)) -> Self {
+        Self(from, to)
+    }
+}
+
 impl FromStr for Range {
     type Err = String;
 

@@ -1,13 +1,12 @@
 //! The compiled part of the Python package `tightrope`: networks, and functions on arrays that
 //! release the interpreter's lock while they compute. What a user sees is in `python/tightrope`.
 
-mod certify;
 mod error;
+mod files;
 mod network;
 mod run;
 mod smooth;
 mod statistics;
-mod tightness;
 mod verify;
 
 use pyo3::prelude::*;
@@ -20,6 +19,9 @@ fn _tightrope(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(smooth::smooth, module)?)?;
     module.add_function(wrap_pyfunction!(verify::verify, module)?)?;
     module.add_function(wrap_pyfunction!(verify::verify_box, module)?)?;
+    module.add_function(wrap_pyfunction!(verify::verify_table, module)?)?;
+    module.add_function(wrap_pyfunction!(files::images, module)?)?;
+    module.add_function(wrap_pyfunction!(files::read, module)?)?;
     module.add_function(wrap_pyfunction!(statistics::bound_counts, module)?)?;
     module.add_function(wrap_pyfunction!(statistics::bound_scores, module)?)?;
     module.add_function(wrap_pyfunction!(statistics::radius, module)?)?;

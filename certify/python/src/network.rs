@@ -1,26 +1,26 @@
 //! Networks: loading, evaluation, bounds on outputs, Lipschitz constants.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tightrope::Graph;
 use tightrope::attack::{Attacked, Pgd};
-use tightrope::bounds::{Eps, MarginBounds, Method, Region};
+use tightrope::bounds::{Eps, Evaluation, MarginBounds, Method, Norm, Region};
 use tightrope::exec::Plan;
-use tightrope::onnx::{LoadOptions, load_with_files};
+use tightrope::onnx::{LoadError, LoadOptions, load_bytes, load_with_files};
 use tightrope::ops::Op;
-use tightrope::runs::provenance::fingerprint;
-use tightrope::runs::{Batch, Certify, Failure, Key, Measure, Part, Question, Record};
+use tightrope::runs::provenance::{fingerprint, fingerprint_of};
+use tightrope::runs::{Batch, Brackets, Certify, Failure, Key, Measure, Part, Question, Record, RunError};
 use tightrope::tightness::Sampling;
 
 use crate::error::Kind;
-use crate::run::{Raised, Run, ask, check};
+use crate::run::{Lines, Run, Watch, ask, check};
 
 /// A loaded network.
 #[pyclass(frozen, module = "tightrope._tightrope")]
@@ -29,6 +29,76 @@ pub(crate) struct Network {
     pub(crate) plan: Plan,
     /// What it was made from, for the first line of a run file.
     pub(crate) header: Map<String, Value>,
+}
+
+/// Where a network comes from.
+#[derive(FromPyObject)]
+enum Model {
+    #[pyo3(transparent)]
+    Bytes(Vec<u8>),
+    #[pyo3(transparent)]
+    File(PathBuf),
+}
+
+/// What a network and its weights were read from, for the first line of a run file.
+fn of_files(file: &Path, weights: &[PathBuf]) -> Result<Value, RunError> {
+    let model = fingerprint(file, &[file.to_owned()])?;
+    let mut header = json!({"model": file.display().to_string(), "model_sha256": model});
+    if !weights.is_empty() {
+        let whole = file.canonicalize().map_err(|cause| RunError::Io { file: file.to_owned(), cause })?;
+        header["weights_sha256"] = fingerprint(whole.parent().unwrap_or(Path::new("")), weights)?.into();
+    }
+    Ok(header)
+}
+
+/// What is asked of perturbed inputs, as keywords of the Python side.
+#[derive(FromPyObject)]
+struct Perturbed {
+    eps: Vec<f64>,
+    method: Vec<String>,
+    norm: String,
+    clip: Option<(f64, f64)>,
+    attack: Option<(u32, u32)>,
+    seed: u64,
+    evaluation: String,
+    timeout: Option<f64>,
+}
+
+impl Perturbed {
+    fn methods(&self) -> PyResult<Vec<Option<Method>>> {
+        self.method.iter().map(|name| (name != "none").then(|| named("method", name)).transpose()).collect()
+    }
+
+    fn one_method(&self) -> PyResult<Method> {
+        match self.methods()?[..] {
+            [Some(method)] => Ok(method),
+            _ => Err(Kind::Input.error("method: found none or several; accepted: one")),
+        }
+    }
+
+    fn region(&self) -> PyResult<(Norm, Vec<Eps>, Option<(f64, f64)>)> {
+        let eps = self.eps.iter().map(|&eps| radius(eps)).collect::<PyResult<_>>()?;
+        Ok((named("norm", &self.norm)?, eps, self.clip))
+    }
+
+    fn attack(&self) -> Option<Pgd> {
+        self.attack.map(|(steps, restarts)| Pgd { steps, restarts, seed: self.seed })
+    }
+
+    fn evaluation(&self) -> PyResult<Evaluation> {
+        named("evaluation", &self.evaluation)
+    }
+}
+
+/// What is asked of the tightness of bounds, as keywords of the Python side.
+#[derive(FromPyObject)]
+struct Diagnosed {
+    eps: f64,
+    mask: String,
+    clip: Option<(f64, f64)>,
+    layers: bool,
+    samples: u32,
+    seed: u64,
 }
 
 /// Lower and upper bounds, one row for each input.
@@ -92,35 +162,32 @@ impl Question for Outputs<'_> {
 
 #[pymethods]
 impl Network {
-    /// Reads an ONNX file.
+    /// Reads an ONNX file, or the bytes of one.
     #[new]
-    #[pyo3(signature = (path, input_shape, mean, std))]
+    #[pyo3(signature = (model, input_shape, mean, std))]
     fn new(
         py: Python,
-        path: &str,
+        model: Model,
         input_shape: Option<Vec<usize>>,
         mean: Vec<f64>,
         std: Vec<f64>,
     ) -> PyResult<Self> {
         py.detach(|| {
-            let loaded = load_with_files(path, &LoadOptions { input_shape });
-            let (mut graph, weights) = loaded.map_err(|e| Kind::Model.error(e))?;
-            let file = Path::new(path);
-            let digest =
-                |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(|e| Kind::Model.error(e));
-            let header = json!({
-                "model": path,
-                "model_sha256": digest(file, &[file.to_owned()])?,
-                "mean": mean,
-                "std": std,
-                "input_shape": graph.input_shape,
-            });
-            let mut header = header.as_object().cloned().unwrap_or_default();
-            if !weights.is_empty() {
-                let file = file.canonicalize().map_err(|e| Kind::Model.error(e))?;
-                let weights = digest(file.parent().unwrap_or(Path::new("")), &weights)?;
-                header.insert("weights_sha256".into(), weights.into());
-            }
+            let (options, wrong) = (LoadOptions { input_shape }, |e: LoadError| Kind::Model.error(e));
+            let (mut graph, mut header) = match &model {
+                Model::Bytes(bytes) => {
+                    let header = json!({"model": null, "model_sha256": fingerprint_of([bytes].iter())});
+                    (load_bytes(bytes, &options).map_err(wrong)?, header)
+                }
+                Model::File(file) => {
+                    let (graph, weights) = load_with_files(file, &options).map_err(wrong)?;
+                    (graph, of_files(file, &weights).map_err(|e| Kind::Model.error(e))?)
+                }
+            };
+            header["mean"] = json!(mean);
+            header["std"] = json!(std);
+            header["input_shape"] = json!(graph.input_shape);
+            let header = header.as_object().cloned().unwrap_or_default();
             if !mean.is_empty() || !std.is_empty() {
                 graph = graph.normalized(&mean, &std).map_err(|e| Kind::Input.error(e))?;
             }
@@ -156,104 +223,118 @@ impl Network {
         py.detach(|| self.plan.run(x)).into_pyarray(py)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn bounds<'py>(
         &self,
         py: Python<'py>,
         x: PyReadonlyArray2<f32>,
-        eps: f64,
-        method: &str,
-        norm: &str,
-        clip: Option<(f64, f64)>,
+        asked: Perturbed,
         run: Run,
         progress: Py<PyAny>,
     ) -> PyResult<(Pair<'py>, Option<PyErr>)> {
-        let method = named("method", method)?;
-        let region = Region { norm: named("norm", norm)?, eps: radius(eps)?, clip };
-        let x = x.as_array();
-        let (records, failed) = py.detach(|| {
+        let (x, watch) = (x.as_array(), Watch::new(progress));
+        let (method, (norm, mut eps, clip)) = (asked.one_method()?, asked.region()?);
+        let region =
+            Region { norm, eps: eps.pop().ok_or_else(|| Kind::Input.error("eps: found none"))?, clip };
+        let asked = watch.compute(py, run.threads, || {
             let block = if method == Method::Ibp { 64 } else { 4 };
             let question =
                 Outputs { bounds: tightrope::lipschitz::margin_bounds(&self.graph, method), region, block };
-            ask(&question, &self.header, (x, None), &run, &progress, &Raised::default())
-        })?;
-        let mut ends = [(); 2].map(|()| Array2::zeros((records.len(), self.graph.output_len())));
-        for (row, record) in records.into_iter().enumerate() {
+            ask(&question, &self.header, (x, None), &run, &watch)
+        })??;
+        let mut ends = [(); 2].map(|()| Array2::zeros((asked.records.len(), self.graph.output_len())));
+        for (row, record) in asked.records.into_iter().enumerate() {
             for (all, end) in ends.iter_mut().zip(record.ends) {
                 all.row_mut(row).assign(&ndarray::aview1(&end));
             }
         }
         let [lower, upper] = ends.map(|b| b.into_pyarray(py));
-        Ok(((lower, upper), failed))
+        Ok(((lower, upper), asked.failed))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
+    /// The run, and the point that an attack or a search found for every record.
     fn certify<'py>(
         &self,
         py: Python<'py>,
         x: PyReadonlyArray2<f32>,
         y: Vec<usize>,
-        eps: f64,
-        method: &str,
-        norm: &str,
-        clip: Option<(f64, f64)>,
-        attack: Option<(u32, u32)>,
-        seed: u64,
-        evaluation: &str,
-        timeout: Option<f64>,
+        asked: Perturbed,
         run: Run,
         progress: Py<PyAny>,
-    ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
-        let (timeout, evaluation) = (crate::verify::limit(timeout)?, named("evaluation", evaluation)?);
-        let method = (method != "none").then(|| named("method", method)).transpose()?;
-        let attack = attack.map(|(steps, restarts)| Pgd { steps, restarts, seed });
-        let (region, x) = ((named("norm", norm)?, vec![radius(eps)?], clip), x.as_array());
+    ) -> PyResult<(Lines, Option<Bound<'py, PyArray2<f32>>>)> {
+        let (x, watch) = (x.as_array(), Watch::new(progress));
+        let (methods, region) = (asked.methods()?, asked.region()?);
+        let (timeout, evaluation) = (crate::verify::limit(asked.timeout)?, asked.evaluation()?);
         check(self.graph.output_len(), x.nrows(), &y)?;
-        let (records, failed, points) = py.detach(|| {
-            let question = Certify::new((&self.graph, &self.plan), region, &[method], attack, timeout);
+        let (asked, points) = watch.compute(py, run.threads, || {
+            let attack = asked.attack();
+            let question = Certify::new((&self.graph, &self.plan), region, &methods, attack, timeout);
             let mut question = question.map_err(|e| Kind::Input.error(e))?.evaluated(evaluation);
-            let searched = attack.is_some() || method == Some(Method::Complete);
-            let points = RefCell::new(searched.then(|| x.to_owned()));
-            let keep = |index: usize, _: &Eps, found: &Attacked| {
-                if let Some(points) = &mut *points.borrow_mut() {
-                    points.row_mut(index - run.first).assign(&ndarray::aview1(&found.point));
-                }
+            let searched = attack.is_some() || methods.contains(&Some(Method::Complete));
+            let found = RefCell::new(HashMap::new());
+            let keep = |index: usize, eps: &Eps, attacked: &Attacked| {
+                found.borrow_mut().insert((index, eps.value().to_bits()), attacked.point.clone());
                 Ok(None)
             };
             question.keep = Some(&keep);
-            let inputs = (x, Some(&y[..]));
-            let (records, failed) =
-                ask(&question, &self.header, inputs, &run, &progress, &Raised::default())?;
-            PyResult::Ok((records, failed, points.take()))
-        })?;
-        let dict = crate::certify::into_dict(py, &records, self.graph.output_len())?;
-        dict.set_item("points", points.map(|points| points.into_pyarray(py)))?;
-        Ok((dict, failed))
+            let asked = ask(&question, &self.header, (x, Some(&y[..])), &run, &watch)?;
+            let found = found.borrow();
+            let points = searched.then(|| {
+                let mut points = Array2::zeros((asked.records.len(), x.ncols()));
+                for (mut point, record) in points.rows_mut().into_iter().zip(&asked.records) {
+                    match found.get(&(record.index, record.eps.to_bits())) {
+                        Some(found) => point.assign(&ndarray::aview1(found)),
+                        None => point.assign(&x.row(record.index - run.first)),
+                    }
+                }
+                points
+            });
+            PyResult::Ok((asked, points))
+        })??;
+        Ok((asked.lines()?, points.map(|points| points.into_pyarray(py))))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
-    fn tightness<'py>(
+    /// Between which radii up to the largest of those asked for the robustness of every input ends.
+    fn brackets(
         &self,
-        py: Python<'py>,
+        py: Python,
         x: PyReadonlyArray2<f32>,
         y: Vec<usize>,
-        eps: f64,
-        mask: &str,
-        clip: Option<(f64, f64)>,
-        samples: u32,
-        seed: u64,
+        asked: Perturbed,
         run: Run,
         progress: Py<PyAny>,
-    ) -> PyResult<(Bound<'py, PyDict>, Option<PyErr>)> {
-        let (mask, eps, x) = (named("mask", mask)?, radius(eps)?, x.as_array());
+    ) -> PyResult<Lines> {
+        let (x, watch) = (x.as_array(), Watch::new(progress));
+        let (method, region) = (asked.one_method()?, asked.region()?);
+        let (timeout, evaluation) = (crate::verify::limit(asked.timeout)?, asked.evaluation()?);
         check(self.graph.output_len(), x.nrows(), &y)?;
-        let (records, failed) = py.detach(|| {
-            let sampling = Sampling { points: samples, seed };
-            let question = Measure::new((&self.graph, &self.plan), mask, (eps, clip), false, sampling);
+        let asked = watch.compute(py, run.threads, || {
+            let question = Brackets::new((&self.graph, &self.plan), region, method, asked.attack(), timeout);
+            let question = question.map_err(|e| Kind::Input.error(e))?.evaluated(evaluation);
+            ask(&question, &self.header, (x, Some(&y[..])), &run, &watch)
+        })??;
+        asked.lines()
+    }
+
+    fn tightness(
+        &self,
+        py: Python,
+        x: PyReadonlyArray2<f32>,
+        y: Vec<usize>,
+        asked: Diagnosed,
+        run: Run,
+        progress: Py<PyAny>,
+    ) -> PyResult<Lines> {
+        let (x, watch) = (x.as_array(), Watch::new(progress));
+        let (mask, eps) = (named("mask", &asked.mask)?, radius(asked.eps)?);
+        check(self.graph.output_len(), x.nrows(), &y)?;
+        let asked = watch.compute(py, run.threads, || {
+            let sampling = Sampling { points: asked.samples, seed: asked.seed };
+            let region = (eps, asked.clip);
+            let question = Measure::new((&self.graph, &self.plan), mask, region, asked.layers, sampling);
             let question = question.map_err(|e| Kind::Model.error(e))?;
-            ask(&question, &self.header, (x, Some(&y[..])), &run, &progress, &Raised::default())
-        })?;
-        Ok((crate::tightness::into_dict(py, &records)?, failed))
+            ask(&question, &self.header, (x, Some(&y[..])), &run, &watch)
+        })??;
+        asked.lines()
     }
 
     /// `(name, operator, shape, norm, constant)` of every node, the total, and the node that has none.

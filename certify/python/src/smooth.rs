@@ -16,7 +16,7 @@ use tightrope::smoothing::sampler::NoisyInputs;
 
 use crate::error::Kind;
 use crate::network::{Network, named};
-use crate::run::{Raised, Run, ask, check};
+use crate::run::{Lines, Run, Watch, ask, check};
 
 /// Who answers.
 #[derive(FromPyObject)]
@@ -106,8 +106,8 @@ impl Asked {
     }
 }
 
-/// Certifies the rows of `x`; `call(array)` turns a function's noisy inputs into logits. Returns a
-/// JSON record for each input that is done, and what ended the run before the last.
+/// Certifies the rows of `x`; `call(array)` turns a function's noisy inputs into logits. Returns the
+/// run.
 #[pyfunction]
 pub(crate) fn smooth(
     py: Python,
@@ -117,7 +117,7 @@ pub(crate) fn smooth(
     asked: Asked,
     run: Run,
     progress: Py<PyAny>,
-) -> PyResult<(Vec<String>, Option<PyErr>)> {
+) -> PyResult<Lines> {
     let mut certifier = asked.certifier()?;
     let x = x.as_array();
     let classes = match &base {
@@ -135,12 +135,12 @@ pub(crate) fn smooth(
             .detach(|| certifier.aware(&network.get().graph, constant))
             .map_err(|e| Kind::Input.error(format!("lipschitz: {e}")))?;
     }
-    let (records, failed) = py.detach(|| {
-        let raised = Raised::default();
+    let watch = Watch::new(progress);
+    let asked = watch.compute(py, run.threads, || {
         let classifier = |inputs: &NoisyInputs, range: Range<u32>| {
             let Base::Function(call) = &base else { return Err(SampleError::from("no function")) };
             ask_function(call, inputs, range, asked.batch).map_err(|error| {
-                *raised.borrow_mut() = Some(error);
+                watch.raise(error);
                 SampleError::from("the classifier failed")
             })
         };
@@ -154,10 +154,9 @@ pub(crate) fn smooth(
             Base::Network(network) => &network.get().header,
             Base::Function(_) => &none,
         };
-        ask(&question, made_from, (x, y.as_deref()), &run, &progress, &raised)
-    })?;
-    let lines = records.iter().map(serde_json::to_string).collect::<Result<_, _>>();
-    Ok((lines.map_err(|e| Kind::Input.error(e))?, failed))
+        ask(&question, made_from, (x, y.as_deref()), &run, &watch)
+    })??;
+    asked.lines()
 }
 
 /// The answers of a function, at most `batch` at once.

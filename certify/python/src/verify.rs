@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ndarray::Array2;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde_json::Map;
 use tightrope::Graph;
 use tightrope::bounds::Evaluation;
 use tightrope::query::{Property, Query, Region};
+use tightrope::runs::verify::instances;
+use tightrope::runs::{Inputs, Pixels, Selection, Verify};
 use tightrope::verify::{Limits, Outcome, Verdict, Verifier};
 
 use crate::error::Kind;
 use crate::network::{Network, named};
+use crate::run::{Lines, Run, Watch, ask_inputs};
 
 /// A time to give up after.
 pub(crate) fn limit(timeout: Option<f64>) -> PyResult<Option<Duration>> {
@@ -30,11 +35,11 @@ pub(crate) fn verify<'py>(
     py: Python<'py>,
     property: PathBuf,
     networks: Vec<(Option<String>, PathBuf)>,
-    timeout: Option<f64>,
+    limits: (Option<f64>, Option<usize>),
     real: bool,
-    progress: &Bound<'py, PyAny>,
+    progress: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (begin, timeout) = (Instant::now(), limit(timeout)?);
+    let (begin, timeout, threads) = (Instant::now(), limit(limits.0)?, limits.1);
     let query = py.detach(|| {
         let property = Property::read(&property).map_err(|e| Kind::Input.error(e))?;
         let declared: Vec<&str> = property.networks.iter().map(|n| n.name.as_str()).collect();
@@ -58,8 +63,8 @@ pub(crate) fn verify<'py>(
         Query::load(property.clone(), &files, real).map_err(|e| Kind::Input.error(e))
     })?;
     let confirm = |x: &[f32], y: &[f32]| query.holds(x, y);
-    let outcome =
-        search(py, (&query.graph, query.evaluation), &query.regions, &confirm, (begin, timeout), progress)?;
+    let network = (&query.graph, query.evaluation);
+    let outcome = search(py, network, &query.regions, &confirm, (begin, timeout, threads), progress)?;
     let assignment = (outcome.witness.as_ref().filter(|_| outcome.verdict == Verdict::Sat))
         .map(|witness| query.assignment(&witness.x, &witness.y));
     let dict = into_dict(py, outcome, begin)?;
@@ -67,7 +72,8 @@ pub(crate) fn verify<'py>(
     Ok(dict)
 }
 
-/// Whether `c . y <= b` for all rows `(c, b)` of one of `disjuncts`, somewhere in a box.
+/// Whether `c . y <= b` for all rows `(c, b)` of one of `disjuncts`, somewhere in a box. Limits are seconds
+/// and threads.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
 pub(crate) fn verify_box<'py>(
@@ -77,10 +83,10 @@ pub(crate) fn verify_box<'py>(
     upper: PyReadonlyArray1<f64>,
     disjuncts: Vec<Vec<(Vec<f64>, f64)>>,
     evaluation: &str,
-    timeout: Option<f64>,
-    progress: &Bound<'py, PyAny>,
+    limits: (Option<f64>, Option<usize>),
+    progress: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (begin, timeout) = (Instant::now(), limit(timeout)?);
+    let (begin, timeout, threads) = (Instant::now(), limit(limits.0)?, limits.1);
     let [lower, upper] = [lower, upper].map(|side| side.as_array().to_vec());
     if lower.len() != network.graph.input_len() {
         let (found, wanted) = (lower.len(), network.graph.input_len());
@@ -94,8 +100,8 @@ pub(crate) fn verify_box<'py>(
     let region = region.map_err(|e| Kind::Input.error(e))?;
     let confirm = |_: &[f32], _: &[f32]| true;
     let regions = [region];
-    let evaluation = named("evaluation", evaluation)?;
-    let outcome = search(py, (&network.graph, evaluation), &regions, &confirm, (begin, timeout), progress)?;
+    let network = (&network.graph, named("evaluation", evaluation)?);
+    let outcome = search(py, network, &regions, &confirm, (begin, timeout, threads), progress)?;
     into_dict(py, outcome, begin)
 }
 
@@ -104,27 +110,54 @@ fn search(
     (graph, evaluation): (&Graph, Evaluation),
     regions: &[Region],
     confirm: &(dyn Fn(&[f32], &[f32]) -> bool + Sync),
-    (begin, timeout): (Instant, Option<Duration>),
-    progress: &Bound<PyAny>,
+    (begin, timeout, threads): (Instant, Option<Duration>, Option<usize>),
+    progress: Py<PyAny>,
 ) -> PyResult<Outcome> {
-    let progress = progress.clone().unbind();
-    let mut raised = None;
-    let outcome = py.detach(|| {
+    let watch = Watch::new(progress);
+    let outcome = watch.compute(py, threads, || {
         let timeout = timeout.map(|timeout| timeout.saturating_sub(begin.elapsed()));
         let limits = Limits { timeout, ..Limits::default() };
-        Verifier::new(graph).evaluated(evaluation).verify(regions, confirm, &limits, &mut |found| {
-            let told = Python::attach(|py| {
-                py.check_signals().and_then(|()| progress.call1(py, (found.subproblems,)))
-            });
-            raised = told.err();
-            raised.is_none()
-        })
-    });
-    match raised {
+        let verifier = Verifier::new(graph).evaluated(evaluation);
+        verifier.verify(regions, confirm, &limits, &mut |found| watch.goes_on(found.subproblems))
+    })?;
+    match watch.take() {
         // A verdict that is there is not thrown away.
         Some(error) if !outcome.verdict.is_settled() => Err(error),
         _ => Ok(outcome),
     }
+}
+
+/// The verdicts of the instances of a table, or of those from one place to another.
+#[pyfunction]
+pub(crate) fn verify_table(
+    py: Python,
+    table: PathBuf,
+    indices: Option<(usize, usize)>,
+    arithmetic: (bool, Option<String>),
+    timeout: Option<f64>,
+    run: Run,
+    progress: Py<PyAny>,
+) -> PyResult<Lines> {
+    let (watch, timeout) = (Watch::new(progress), limit(timeout)?);
+    let real = arithmetic.0;
+    let evaluation = arithmetic.1.map(|name| named("evaluation", &name)).transpose()?;
+    let asked = watch.compute(py, run.threads, || {
+        let refused = |e: &dyn std::fmt::Display| Kind::Input.error(e);
+        let all = instances(&table).map_err(|e| refused(&e))?;
+        let (from, to) = indices.unwrap_or((0, all.len()));
+        if from >= to || to > all.len() {
+            let text = format!("indices {from}..{to}: the table has the instances 0..{}", all.len());
+            return Err(Kind::Input.error(text));
+        }
+        let question = Verify::new(&table, all, (real, evaluation), timeout).map_err(|e| refused(&e))?;
+        let selection = Selection { indices: (from, to), skip: 1, shard: run.shard };
+        let indices: Vec<usize> = selection.iter().collect();
+        // Instances bring inputs of their own.
+        let none = Array2::zeros((indices.len(), 0));
+        let inputs = Inputs::new(indices, None, Pixels::Rows(none.view()));
+        ask_inputs(&question, Map::new(), (&selection, &inputs), &run, &watch)
+    })??;
+    asked.lines()
 }
 
 fn into_dict(py: Python, outcome: Outcome, begin: Instant) -> PyResult<Bound<PyDict>> {

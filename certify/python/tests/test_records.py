@@ -1,11 +1,17 @@
 """What results say of how they were made, and what an error costs."""
 
+import os
 import pickle
+import signal
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tightrope
+
+from conftest import ROOT
 
 
 def test_bytes_are_scaled_as_on_the_command_line(load, mnist, command_line):
@@ -125,3 +131,135 @@ def test_networks_results_and_errors_go_to_other_processes(load, mnist):
     error = pickle.loads(pickle.dumps(tightrope.Interrupted(found)))
     assert error.results == found
     assert str(pickle.loads(pickle.dumps(tightrope.InputError("x")))) == "x"
+
+
+def test_several_radii_and_methods_are_one_run(load, mnist, tmp_path, command_line):
+    x, y = mnist
+    net = load("mnist-cnn-pgd0.1")
+    pixels = np.rint(x[:6] * 255).astype(np.uint8)
+    found = net.certify(pixels, y[:6], [0.02, 0.05], method=["ibp", "crown"], attack=(3, 1), out=tmp_path / "run")
+    records = command_line(
+        "certify",
+        "models/mnist-cnn-pgd0.1.onnx",
+        *("--data", "models/data/mnist-test-1000-images.idx.gz"),
+        *("--labels", "models/data/mnist-test-1000-labels.idx.gz"),
+        *("--eps", "0.02,0.05", "--indices", "0..6", "--method", "ibp,crown", "--attack", "3x1"),
+    )
+    assert [(r["eps"], r["method"], r["margin_lower"], r["status"]) for r in found.records] == [
+        (r["eps"], r["method"], r["margin_lower"], r["status"]) for r in records
+    ]
+    assert len(found) == 24 and found.points.shape == (24, 1, 28, 28)
+    alone = net.certify(pixels, y[:6], 0.05, method="crown", attack=(3, 1))
+    part = found.at(0.05, "crown")
+    assert part.margin.tolist() == alone.margin.tolist() and np.array_equal(part.points, alone.points)
+    assert [(a.eps, a.method) for a in found.accuracies()] == [
+        (eps, method) for eps in (0.02, 0.05) for method in ("ibp", "crown")
+    ]
+    assert found.accuracies()[3].certified == alone.certified_accuracy
+    with pytest.raises(tightrope.InputError, match="accepted: one of them, by .at"):
+        _ = found.certified_accuracy
+    with pytest.raises(tightrope.InputError, match="accepted: one of eps 0.02 ibp"):
+        found.at(0.03)
+    # What is saved, written on the way, and read again is one.
+    found.save(tmp_path / "saved")
+    saved = tightrope.read(tmp_path / "saved")
+    assert saved.records == found.records and saved == tightrope.read(tmp_path / "run")
+    assert (tmp_path / "saved").read_text().split("\n")[1:] == (tmp_path / "run").read_text().split("\n")[1:]
+    with pytest.raises(FileExistsError):
+        found.save(tmp_path / "saved")
+
+
+def test_runs_of_all_kinds_are_read(load, mnist, tmp_path):
+    x, y = mnist
+    net = load("mnist-cnn-pgd0.1")
+    x, y = x[:6], y[:6]
+    brackets = net.brackets(x, y, 0.2, method="crown", clip=(0, 1), attack=(5, 1), out=tmp_path / "brackets")
+    right = brackets.predicted == brackets.label
+    assert right.any() and (brackets.radius[right] > 0).all() and (brackets.radius < brackets.attacked).all()
+    assert brackets.certified_accuracy([0, 1]).tolist() == [right.mean(), 0]
+    for radius, sure in zip(brackets.radius, right):
+        if sure:
+            k = int(np.flatnonzero(brackets.radius == radius)[0])
+            assert net.certify(x[k : k + 1], y[k : k + 1], radius, method="crown", clip=(0, 1)).certified.all()
+    report = net.tightness(x, y, 0.02, layers=True, out=tmp_path / "tightness")
+    assert len(report.per_layer) > 1 and all(len(column) == 6 for column in report.per_layer.values())
+    smooth = net.smooth(x, y, 0.25, n=200, out=tmp_path / "smooth")
+    for name, found in [("brackets", brackets), ("tightness", report), ("smooth", smooth)]:
+        again = tightrope.read(tmp_path / name)
+        assert type(again) is type(found) and again == found and again.summary() == found.summary()
+    parts = [
+        net.smooth(x, y, 0.25, n=200, shard=(i, 2), out=tmp_path / f"part{i}") for i in range(2)
+    ]
+    assert tightrope.read(tmp_path / "part1", tmp_path / "part0") == smooth
+    assert len(parts[0]) == 3
+    (tmp_path / "other").write_text("no run\n")
+    with pytest.raises(tightrope.InputError, match="other: line 1 is not the first line of a run"):
+        tightrope.read(tmp_path / "other")
+
+
+def test_threads_change_nothing_and_signals_are_seen(load, mnist):
+    x, y = mnist
+    net = load("mnist-cnn-plain")
+    whole = net.certify(x[:8], y[:8], 0.02, method="crown", attack=(3, 1))
+    assert net.certify(x[:8], y[:8], 0.02, method="crown", attack=(3, 1), threads=1) == whole
+    assert net.bounds(x[:2], 0.02, threads=3) == net.bounds(x[:2], 0.02)
+    smooth = net.smooth(x[:3], y[:3], 0.25, n=500)
+    assert net.smooth(x[:3], y[:3], 0.25, n=500, threads=2) == smooth
+    with pytest.raises(tightrope.InputError, match="threads: found 0"):
+        net.certify(x[:1], y[:1], 0.02, threads=0)
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(tightrope.Interrupted) as caught:
+        net.certify(np.tile(x, (40, 1, 1, 1)), np.tile(y, 40), 0.02, method="alpha-crown", threads=2)
+    assert isinstance(caught.value.results, tightrope.Certification)
+
+
+def test_networks_come_from_bytes_and_messages(load, mnist):
+    x, y = mnist
+    net = load("mnist-cnn-plain")
+    data = Path(net.path).read_bytes()
+    found = net.certify(x[:3], y[:3], 0.02)
+
+    class Message:
+        def SerializeToString(self):  # noqa: N802
+            return data
+
+    for model in (data, bytearray(data), Message()):
+        again = tightrope.load(model)
+        assert again.certify(x[:3], y[:3], 0.02) == found
+        assert pickle.loads(pickle.dumps(again)).certify(x[:3], y[:3], 0.02) == found
+    with pytest.raises(tightrope.ModelError, match="model in memory"):
+        tightrope.load(data[: len(data) // 2])
+    with pytest.raises(tightrope.InputError, match="accepted: a file, bytes, an onnx.ModelProto or a torch module"):
+        tightrope.load(3)
+
+
+def test_torch_modules_are_exported():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    net = tightrope.load(module, input_shape=(1, 1, 4, 4))
+    x = np.random.default_rng(0).random((5, 1, 4, 4), dtype=np.float32)
+    with torch.no_grad():
+        assert np.allclose(net(x), module(torch.from_numpy(x)).numpy(), atol=1e-6)
+    assert module.training
+    with pytest.raises(tightrope.InputError, match="input_shape: found none with a torch module"):
+        tightrope.load(module)
+
+
+def test_images_are_read_as_on_the_command_line(load, mnist, tmp_path):
+    x, y = mnist
+    folder = ROOT / "models/data"
+    files = folder / "mnist-test-1000-images.idx.gz", folder / "mnist-test-1000-labels.idx.gz"
+    net = load("mnist-cnn-plain")
+    found = tightrope.images(*files, shape=net.input_shape, last=100)
+    assert np.array_equal(found.x, x) and np.array_equal(found.y, y) and found.clip == (0.0, 1.0)
+    stored = tightrope.images(*files, first=3, last=5)
+    assert stored.x.shape == (2, 28, 28) and stored.y.tolist() == y[3:5].tolist()
+    np.save(tmp_path / "x.npy", x[:2])
+    alone = tightrope.images(tmp_path / "x.npy")
+    assert alone.y is None and alone.clip is None and alone.x.shape == (2, 1, 28, 28)
+    with pytest.raises(tightrope.InputError, match="indices 5..2"):
+        tightrope.images(*files, first=5, last=2)
+    with pytest.raises(tightrope.InputError, match="none.npy"):
+        tightrope.images(tmp_path / "none.npy")

@@ -78,7 +78,7 @@ def test_labels_are_optional_and_curves_fall(load, mnist, tmp_path):
     accuracy = found.certified_accuracy([0, 0.25, 0.5, 9])
     assert list(accuracy) == sorted(accuracy, reverse=True) and accuracy[-1] == 0
     assert found.certified_accuracy() == accuracy[0]
-    found.save(tmp_path / "run.tsv")
+    found.to_tsv(tmp_path / "run.tsv")
     lines = (tmp_path / "run.tsv").read_text().splitlines()
     assert lines[0] == "idx\tlabel\tpredict\tradius\tcorrect\ttime" and len(lines) == 9
     assert found.plot(label="noise .5").has_data() and len(found.to_pandas()) == 8

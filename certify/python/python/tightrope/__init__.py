@@ -19,17 +19,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope, confidence, errors
+from ._certification import Accuracy, Bounds, Brackets, Certification
+from ._data import Images, images
 from ._network import Network, Node, load
-from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, concat
+from ._records import concat
+from ._results import LipschitzReport, Smoothing, TightnessReport, Verdicts, read
 from ._smooth import smooth
 from ._tightrope import __version__
-from ._verify import Verdict, verify
+from ._verify import Verdict, verify, verify_table
 from .errors import ClassifierError, InputError, Interrupted, ModelError, TightropeError
 
 __all__ = [
+    "Accuracy",
     "Bounds",
+    "Brackets",
     "Certification",
     "ClassifierError",
+    "Images",
     "InputError",
     "Interrupted",
     "LipschitzReport",
@@ -40,14 +46,18 @@ __all__ = [
     "TightnessReport",
     "TightropeError",
     "Verdict",
+    "Verdicts",
     "__version__",
     "concat",
     "confidence",
     "errors",
+    "images",
     "load",
     "radius",
+    "read",
     "smooth",
     "verify",
+    "verify_table",
 ]
 
 

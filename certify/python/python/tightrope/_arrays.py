@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextvars import ContextVar
 from itertools import chain
 from typing import Any, Literal, TypeVar, Union
 
@@ -107,6 +108,14 @@ def whole(name: str, value: Any, least: int, most: int) -> int:
     return number
 
 
+def several(name: str, value: Any) -> list[Any]:
+    """One value, or several, as a list of at least one."""
+    values = [value] if isinstance(value, str) or np.ndim(value) == 0 else list(value)
+    if not values:
+        raise InputError(f"{name}: found none; accepted: at least one")
+    return values
+
+
 def real(name: str, value: Any) -> float:
     """An option that is a number."""
     try:
@@ -156,11 +165,28 @@ def budget(attack: Any) -> tuple[int, int] | None:
     return whole("attack", steps, 1, 100_000), whole("attack", restarts, 1, 100_000)
 
 
+class Asked:
+    """Options, read by the compiled part."""
+
+    def __init__(self, **options: Any) -> None:
+        self.__dict__.update(options)
+
+
+#: Who answers in place of this process; see :class:`Run`.
+elsewhere: ContextVar[Callable[[list[int]], Iterator[list[str]]] | None] = ContextVar("elsewhere", default=None)
+
+
 class Run:
-    """Where records go and which inputs are asked, read by the compiled part."""
+    """Where records go, which inputs are asked and by how many threads, read by the compiled part."""
 
     def __init__(
-        self, x: ArrayLike, scale: float | None, first: Any = 0, out: Any = None, resume: bool = False, shard: Any = None
+        self,
+        scale: float,
+        first: Any = 0,
+        out: Any = None,
+        resume: bool = False,
+        shard: Any = None,
+        threads: Any = None,
     ) -> None:
         if resume and out is None:
             raise InputError("resume: found without out; accepted: with the run file as out")
@@ -170,7 +196,9 @@ class Run:
             shard = whole("shard", part, 0, parts - 1), parts
         self.out = None if out is None else os.fspath(out)
         self.resume, self.shard = bool(resume), shard
-        self.first, self.scale = whole("first", first, 0, 2**62), factor(x, scale)
+        self.first, self.scale = whole("first", first, 0, 2**62), scale
+        self.threads = None if threads is None else whole("threads", threads, 1, 2**16)
+        self.elsewhere = elsewhere.get()
 
 
 Result = TypeVar("Result", bound=Sized)
@@ -182,6 +210,7 @@ def finish(result: Result, failed: BaseException | None) -> Result:
         return result
     if isinstance(failed, KeyboardInterrupt):
         raise Interrupted(result) from failed
+    # Also of an error that another process sent, which may have none of its own.
     failed.results = result  # type: ignore[attr-defined]
     if hasattr(failed, "add_note"):
         failed.add_note(f"the results of {len(result)} finished inputs are in .results of this exception")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,12 +13,37 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Norm, Progress, Run, budget, clipping, factor, finish, labels, norm_name, real, rows, whole
-from ._results import Bounds, Certification, LipschitzReport, Smoothing, TightnessReport, _html
+from ._arrays import (
+    Asked,
+    Norm,
+    Progress,
+    Run,
+    budget,
+    clipping,
+    factor,
+    finish,
+    labels,
+    norm_name,
+    real,
+    rows,
+    several,
+    whole,
+)
+from ._certification import Bounds, Brackets, Certification
+from ._records import _html
+from ._results import LipschitzReport, TightnessReport
+from ._smooth import smooth
 from ._verify import Constraints, Evaluation, Verdict, verify_box
-from .errors import InputError
+from .errors import InputError, ModelError
 
 __all__ = ["Network", "Node", "load"]
+
+
+#: How margins are bounded.
+Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown", "lipschitz", "best", "complete"]
+
+#: Which linear network stands in for tightness.
+Mask = Literal["local", "center", "identity", "stable"]
 
 
 class Node(NamedTuple):
@@ -28,7 +56,7 @@ class Node(NamedTuple):
 
 
 def load(
-    path: str | os.PathLike[str],
+    model: str | os.PathLike[str] | bytes | Any,
     *,
     input_shape: Sequence[int] | None = None,
     mean: ArrayLike = (),
@@ -38,8 +66,9 @@ def load(
 
     Parameters
     ----------
-    path
-        The file.
+    model
+        The file; or the bytes of one, an ``onnx.ModelProto``, or a torch module, which is exported in memory
+        in evaluation mode and needs ``input_shape``.
     input_shape
         Shape of one input, for networks that leave it open.
     mean, std
@@ -53,13 +82,48 @@ def load(
     """
     shape = None if input_shape is None else [int(n) for n in input_shape]
     constants = [[float(v) for v in np.atleast_1d(np.asarray(c, dtype=np.float64))] for c in (mean, std)]
-    name = os.fspath(path)
-    return Network(_tightrope.Network(name, shape, *constants), name, (name, shape, *constants))
+    if isinstance(model, (str, os.PathLike)):
+        source: str | bytes = os.fspath(model)
+        name = str(source)
+    elif isinstance(model, (bytes, bytearray)):
+        source, name = bytes(model), "(model in memory)"
+    elif hasattr(model, "SerializeToString"):
+        source, name = model.SerializeToString(), "(model in memory)"
+    elif hasattr(model, "state_dict") and callable(model):
+        source, name = _exported(model, shape), f"(torch module {type(model).__name__})"
+    else:
+        raise InputError(
+            f"model: found {type(model).__name__}; accepted: a file, bytes, an onnx.ModelProto or a torch module"
+        )
+    return Network(_tightrope.Network(source, shape, *constants), name, (source, shape, *constants))
 
 
-def _again(path: str, shape: list[int] | None, mean: list[float], std: list[float]) -> Network:
+def _exported(module: Any, shape: list[int] | None) -> bytes:
+    """A torch module as the bytes of an ONNX file."""
+    import torch
+
+    if shape is None:
+        raise InputError("input_shape: found none with a torch module; accepted: the shape of one input, (1, 3, 32, 32)")
+    file = io.BytesIO()
+    first = next(module.parameters(), torch.zeros(()))
+    example = torch.zeros(shape, dtype=first.dtype, device=first.device)
+    training = module.training
+    module.eval()
+    try:
+        with warnings.catch_warnings():
+            # The exporter that needs no package besides torch is an old one, and says so.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, (example,), file, dynamo=False, opset_version=17)
+    except Exception as error:
+        raise ModelError(f"(torch module {type(module).__name__}): cannot be exported: {error}") from error
+    finally:
+        module.train(training)
+    return file.getvalue()
+
+
+def _again(source: str | bytes, shape: list[int] | None, mean: list[float], std: list[float]) -> Network:
     """A network that was sent to another process."""
-    return load(path, input_shape=shape, mean=mean, std=std)
+    return load(source, input_shape=shape, mean=mean, std=std)
 
 
 class Network:
@@ -67,8 +131,8 @@ class Network:
 
     Inputs ``x`` are arrays ``(n, *input_shape)``, or flat ``(n, entries)``, or a single input; a
     C-contiguous float32 array is used without a copy. As on the command line, ``uint8`` pixels are scaled
-    to [0, 1] and floats are taken as they are; other integers need a ``scale``. All methods compute on all cores (as many as
-    the environment variable ``RAYON_NUM_THREADS`` says) without holding the interpreter's lock, and
+    to [0, 1] and floats are taken as they are; other integers need a ``scale``. All methods compute on
+    all cores, or on as many ``threads`` as they are given, without holding the interpreter's lock, and
     no result depends on how many. Ctrl-C raises :class:`tightrope.Interrupted`, a
     ``KeyboardInterrupt`` that carries the results of the inputs that are done. ``progress`` shows a
     bar: always, never, or by default for calls of more than a few seconds.
@@ -80,7 +144,7 @@ class Network:
         self._made_from = made_from
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The other process reads the file, which must be there too.
+        # Of a file the other process reads it, and it must be there too.
         return _again, self._made_from
 
     @property
@@ -121,10 +185,11 @@ class Network:
         x: ArrayLike,
         eps: float,
         *,
-        method: str = "ibp",
+        method: Method = "ibp",
         norm: Norm = "linf",
         clip: tuple[float, float] | Literal["auto"] | None = "auto",
         scale: float | None = None,
+        threads: int | None = None,
         progress: bool | None = None,
     ) -> Bounds:
         """Sound bounds on the outputs, in real arithmetic, over all perturbations of size ``eps``.
@@ -145,24 +210,23 @@ class Network:
             ``uint8`` arrays, and none for others.
         scale
             Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
+        threads
+            How many compute; by default all cores.
         progress
             Whether to show a bar.
         """
-        array = rows(x, self.input_shape, scale)
-        reach = clipping(clip, x, scale)
+        array, asked = rows(x, self.input_shape, scale), _perturbed(x, eps, method, norm, clip, scale)
         with Progress(len(array), "bounds", progress) as bar:
-            (lower, upper), failed = self._network.bounds(
-                array, real("eps", eps), method, norm_name(norm), reach, Run(x, scale), bar
-            )
+            (lower, upper), failed = self._network.bounds(array, asked, Run(factor(x, scale), threads=threads), bar)
         return finish(Bounds(lower, upper), failed)
 
     def certify(
         self,
         x: ArrayLike,
         y: ArrayLike,
-        eps: float,
+        eps: float | Sequence[float],
         *,
-        method: str = "ibp",
+        method: Method | Literal["none"] | Sequence[Method] = "ibp",
         norm: Norm = "linf",
         clip: tuple[float, float] | Literal["auto"] | None = "auto",
         scale: float | None = None,
@@ -174,6 +238,7 @@ class Network:
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
         shard: tuple[int, int] | None = None,
+        threads: int | None = None,
         progress: bool | None = None,
     ) -> Certification:
         """Certifies that no perturbation of size ``eps`` changes the decision, or refutes it.
@@ -183,12 +248,12 @@ class Network:
         x, y
             Inputs and their labels.
         eps
-            Radius of the perturbations.
+            Radius of the perturbations, or several.
         method
-            How margins are bounded: ``ibp``, ``crown-ibp``, ``crown``, ``alpha-crown``, ``lipschitz``
-            (the margin at the input less its l2 Lipschitz constant times the distance), ``best`` (the
-            first of these that certifies), ``complete`` (the same, then branch and bound until an input is
-            certified or falsified), or ``none`` for an attack alone.
+            How margins are bounded, in one way or in several: ``ibp``, ``crown-ibp``, ``crown``,
+            ``alpha-crown``, ``lipschitz`` (the margin at the input less its l2 Lipschitz constant times the
+            distance), ``best`` (the first of these that certifies), ``complete`` (the same, then branch and
+            bound until an input is certified or falsified), or ``none`` for an attack alone.
         norm
             ``linf``, ``l2`` or ``l1``; or ``np.inf``, 2, 1.
         clip
@@ -214,60 +279,59 @@ class Network:
             has the inputs themselves.
         shard
             ``(i, n)``: only every ``n``-th input from the ``i``-th on, for ``tightrope merge``.
+        threads
+            How many compute; by default all cores. No result depends on it.
         progress
             Whether to show a bar.
         """
         array = rows(x, self.input_shape, scale)
-        reach = clipping(clip, x, scale)
-        y_list = labels(y, len(array))
-        if timeout is not None and method != "complete":
-            raise InputError(f"timeout: of method complete, and the method is {method}")
-        if evaluation is None:
-            evaluation = "real" if method == "lipschitz" else "float32"
-        if method == "lipschitz" and evaluation != "real":
-            raise InputError(f"evaluation: method lipschitz speaks of real arithmetic, and found {evaluation!r}")
-        limit = 60.0 if timeout is None and method == "complete" else timeout
-        run = Run(x, scale, first, out, resume, shard)
+        asked = _perturbed(x, eps, method, norm, clip, scale, attack, seed, evaluation, timeout)
+        run = Run(factor(x, scale), first, out, resume, shard, threads)
         with Progress(len(array), "certify", progress) as bar:
-            found, failed = self._network.certify(
-                array,
-                y_list,
-                real("eps", eps),
-                method,
-                norm_name(norm),
-                reach,
-                budget(attack),
-                whole("seed", seed, 0, 2**64 - 1),
-                evaluation,
-                limit,
-                run,
-                bar,
-            )
-        done = len(found["predicted"])
-        margin_lower, points = found["margin_lower"], found["points"]
-        least = margin_lower.min(axis=1) if method != "none" and done else np.full(done, np.nan)
+            found, points = self._network.certify(array, labels(y, len(array)), asked, run, bar)
+        header, lines, failed = found
         if points is not None:
-            points = points[found["index"] - first].reshape((done, *_batched(self.input_shape)))
-        result = Certification(
-            index=found["index"],
-            label=found["label"],
-            predicted=found["predicted"],
-            certified=found["certified"],
-            status=np.array(found["status"], dtype=np.str_),
-            margin=least,
-            attack_margin=found["attack_margin"],
-            seconds=found["seconds"],
-            margin_lower=margin_lower,
-            bounded_by=found["bounded_by"],
-            reason=found["reason"],
-            points=points,
-            eps=float(eps),
-            method=method,
-            evaluation=evaluation,
-            clip=reach,
-            scale=factor(x, scale),
-        )
-        return finish(result, failed)
+            points = points.reshape((len(lines), *_batched(self.input_shape)))
+        return finish(Certification(json.loads(header), lines, points), failed)
+
+    def brackets(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        largest: float,
+        *,
+        method: Method = "crown",
+        norm: Norm = "linf",
+        clip: tuple[float, float] | Literal["auto"] | None = "auto",
+        scale: float | None = None,
+        attack: tuple[int, int] | None = None,
+        seed: int = 0,
+        evaluation: Evaluation | None = None,
+        timeout: float | None = None,
+        first: int = 0,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        shard: tuple[int, int] | None = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> Brackets:
+        """Between which radii the robustness of each input ends, to a thousandth of ``largest``.
+
+        Parameters
+        ----------
+        x, y
+            Inputs and their labels.
+        largest
+            The largest radius that is tried.
+        method, norm, clip, scale, attack, seed, evaluation, timeout, first, out, resume, shard, threads, progress
+            As for :meth:`certify`; ``complete`` searches until both ends meet.
+        """
+        array = rows(x, self.input_shape, scale)
+        asked = _perturbed(x, largest, method, norm, clip, scale, attack, seed, evaluation, timeout)
+        run = Run(factor(x, scale), first, out, resume, shard, threads)
+        with Progress(len(array), "brackets", progress) as bar:
+            header, lines, failed = self._network.brackets(array, labels(y, len(array)), asked, run, bar)
+        return finish(Brackets(json.loads(header), lines), failed)
 
     def verify(
         self,
@@ -277,6 +341,7 @@ class Network:
         *,
         evaluation: Evaluation = "float32",
         timeout: float | None = None,
+        threads: int | None = None,
         progress: bool | None = None,
     ) -> Verdict:
         """Decides by branch and bound whether an input of a box has an output that must not be.
@@ -292,10 +357,12 @@ class Network:
             What ``unsat`` speaks of: every evaluation of the network in ``float32``, or ``real`` arithmetic.
         timeout
             Seconds after which the search gives up.
+        threads
+            How many compute; by default all cores.
         progress
             Whether to show a bar.
         """
-        return verify_box(self._network, lower, upper, unsafe, evaluation, timeout, progress)
+        return verify_box(self._network, lower, upper, unsafe, evaluation, (timeout, threads), progress)
 
     def tightness(
         self,
@@ -303,7 +370,8 @@ class Network:
         y: ArrayLike,
         eps: float,
         *,
-        mask: str = "local",
+        mask: Mask = "local",
+        layers: bool = False,
         clip: tuple[float, float] | Literal["auto"] | None = "auto",
         scale: float | None = None,
         samples: int = 8,
@@ -312,6 +380,7 @@ class Network:
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
         shard: tuple[int, int] | None = None,
+        threads: int | None = None,
         progress: bool | None = None,
     ) -> TightnessReport:
         """How tight interval bounds are, and why. A diagnostic, not a bound.
@@ -326,41 +395,32 @@ class Network:
             Which linear network stands in: the one at the input (``local``), at the centre of the
             intervals (``center``), without activations (``identity``), or with those that intervals
             decide (``stable``).
+        layers
+            Whether to look at the sub-network before each activation, too.
         clip, scale
             Range of the data and factor of stored numbers, as for :meth:`certify`.
         samples, seed
             Points of each box at which units are looked at, and the seed that they depend on.
         first
             Position of the first input in its data set.
-        out, resume, shard
+        out, resume, shard, threads
             As for :meth:`certify`.
         progress
             Whether to show a bar.
         """
         array = rows(x, self.input_shape, scale)
-        reach = clipping(clip, x, scale)
-        y_list = labels(y, len(array))
-        run = Run(x, scale, first, out, resume, shard)
-        with Progress(len(array), "tightness", progress) as bar:
-            found, failed = self._network.tightness(
-                array,
-                y_list,
-                real("eps", eps),
-                mask,
-                reach,
-                whole("samples", samples, 0, 2**32 - 1),
-                whole("seed", seed, 0, 2**64 - 1),
-                run,
-                bar,
-            )
-        result = TightnessReport(
-            eps=float(eps),
+        asked = Asked(
+            eps=real("eps", eps),
             mask=mask,
-            clip=reach,
-            scale=factor(x, scale),
-            **found,
+            layers=bool(layers),
+            clip=clipping(clip, x, scale),
+            samples=whole("samples", samples, 0, 2**32 - 1),
+            seed=whole("seed", seed, 0, 2**64 - 1),
         )
-        return finish(result, failed)
+        run = Run(factor(x, scale), first, out, resume, shard, threads)
+        with Progress(len(array), "tightness", progress) as bar:
+            header, lines, failed = self._network.tightness(array, labels(y, len(array)), asked, run, bar)
+        return finish(TightnessReport(json.loads(header), lines), failed)
 
     def lipschitz(self) -> LipschitzReport:
         """Certified Lipschitz constants (l2 to l2), node by node and in total."""
@@ -375,16 +435,40 @@ class Network:
             obstacle=obstacle,
         )
 
-    def smooth(self, x: ArrayLike, y: ArrayLike | None = None, sigma: float = 0.25, **options: Any) -> Smoothing:
-        """Certifies radii of this network, smoothed, by the built-in engine.
+    # Randomized smoothing of this network by the built-in engine: the function with ``f`` bound to it.
+    smooth = smooth
 
-        The parameters are those of :func:`tightrope.smooth`, and ``lipschitz``: ``"auto"`` for what
-        :meth:`lipschitz` finds, or a constant of the logits that the caller vouches for; adds radii
-        that know it.
-        """
-        from ._smooth import smooth
 
-        return smooth(self, x, y, sigma, **options)
+def _perturbed(
+    x: ArrayLike,
+    eps: Any,
+    method: Any,
+    norm: Any,
+    clip: Any,
+    scale: float | None,
+    attack: Any = None,
+    seed: Any = 0,
+    evaluation: Evaluation | None = None,
+    timeout: float | None = None,
+) -> Asked:
+    """What is asked of perturbed inputs, checked as far as it can be without the network."""
+    methods = several("method", method)
+    if timeout is not None and "complete" not in methods:
+        raise InputError(f"timeout: of method complete, and the method is {method}")
+    if evaluation is None:
+        evaluation = "real" if "lipschitz" in methods else "float32"
+    if "lipschitz" in methods and evaluation != "real":
+        raise InputError(f"evaluation: method lipschitz speaks of real arithmetic, and found {evaluation!r}")
+    return Asked(
+        eps=[real("eps", one) for one in several("eps", eps)],
+        method=[str(one) for one in methods],
+        norm=norm_name(norm),
+        clip=clipping(clip, x, scale),
+        attack=budget(attack),
+        seed=whole("seed", seed, 0, 2**64 - 1),
+        evaluation=evaluation,
+        timeout=60.0 if timeout is None and "complete" in methods else timeout,
+    )
 
 
 def _batched(shape: Sequence[int]) -> tuple[int, ...]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope
-from ._arrays import Progress, Run, finish, labels, logits, real, rows, whole
-from ._network import Network
+from ._arrays import Asked, Progress, Run, factor, finish, labels, logits, real, rows, whole
 from ._results import Smoothing
+
+if TYPE_CHECKING:
+    from ._network import Network
 
 __all__ = ["smooth"]
 
 
-class _Asked:
-    """The options, read by the compiled part."""
+#: Bounds on probabilities and mean scores.
+BoundName = Literal[
+    "clopper-pearson", "randomized-clopper-pearson", "krichevsky-trofimov", "hoeffding", "bernstein", "betting"
+]
 
-    def __init__(self, **options: Any) -> None:
-        self.__dict__.update(options)
+NoiseName = Literal["gaussian", "gaussian-input", "lattice", "uniform", "laplace"]
 
 
 def smooth(
@@ -34,11 +38,11 @@ def smooth(
     n0: int = 100,
     alpha: float = 0.001,
     map: str = "auto",
-    bound: str | None = None,
-    rule: str | None = None,
+    bound: BoundName | None = None,
+    rule: Literal["one-sided", "two-sided"] | None = None,
     radius: float | None = None,
     tolerance: float | None = None,
-    noise: str = "gaussian",
+    noise: NoiseName = "gaussian",
     scale: float | None = None,
     lipschitz: float | Literal["auto"] | None = None,
     seed: int = 0,
@@ -46,6 +50,7 @@ def smooth(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     shard: tuple[int, int] | None = None,
+    threads: int | None = None,
     batch_size: int = 1024,
     progress: bool | None = None,
 ) -> Smoothing:
@@ -57,7 +62,7 @@ def smooth(
     Parameters
     ----------
     f
-        The base classifier: a :class:`Network`, a torch module (called on its own device and in its own
+        The base classifier: a :class:`Network` (whose method ``smooth`` is this function), a torch module (called on its own device and in its own
         type, in the mode it is in: say ``.eval()`` first), or any function from a float32 array ``(m, *x.shape[1:])`` to
         logits ``(m, classes)``.
     x, y
@@ -88,10 +93,11 @@ def smooth(
     scale
         Factor of stored numbers; by default 1/255 for ``uint8``, 1 for floats.
     lipschitz
-        For a :class:`Network` only; see :meth:`Network.smooth`.
+        For a :class:`Network` only: ``"auto"`` for what :meth:`Network.lipschitz` finds, or a constant of
+        the logits that the caller vouches for; adds radii that know it.
     seed, first
         Seed, and position of the first input in its data set: what is drawn depends on them alone.
-    out, resume, shard
+    out, resume, shard, threads
         As for :meth:`Network.certify`. The file does not tell which function was asked: to continue it with
         another is the caller's mistake.
     batch_size
@@ -108,15 +114,16 @@ def smooth(
     ClassifierError
         If ``f`` does not answer with one row of logits for each input.
     """
-    if isinstance(f, Network):
-        base: Any = f._network
-        array = rows(x, f.input_shape, scale)
+    network = getattr(f, "_network", None)
+    if isinstance(network, _tightrope.Network):
+        base: Any = network
+        array = rows(x, network.input_shape, scale)
     else:
         array = rows(x, None, scale)
         base = logits(f, np.shape(x)[1:])
     y_list = None if y is None else labels(y, len(array))
-    run = Run(x, scale, first, out, resume, shard)
-    asked = _Asked(
+    run = Run(factor(x, scale), first, out, resume, shard, threads)
+    asked = Asked(
         noise=noise,
         sigma=real("sigma", sigma),
         n=whole("n", n, 1, 2**32 - 2),
@@ -133,5 +140,5 @@ def smooth(
         batch=whole("batch_size", batch_size, 1, 2**32 - 1),
     )
     with Progress(len(array), "smooth", progress) as bar:
-        lines, failed = _tightrope.smooth(base, array, y_list, asked, run, bar)
-    return finish(Smoothing._of(lines), failed)
+        header, lines, failed = _tightrope.smooth(base, array, y_list, asked, run, bar)
+    return finish(Smoothing(json.loads(header), lines), failed)

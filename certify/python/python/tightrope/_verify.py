@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _tightrope
-from ._arrays import Progress
+from ._arrays import Progress, Run, finish, whole
+from ._results import Verdicts
 from .errors import InputError
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verdict", "verify", "verify_table"]
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -69,6 +71,7 @@ def verify(
     *,
     timeout: float | None = None,
     real: bool = False,
+    threads: int | None = None,
     progress: bool | None = None,
 ) -> Verdict:
     """Decides whether some input has a property, by branch and bound.
@@ -83,6 +86,8 @@ def verify(
         Seconds after which the search gives up.
     real
         Take variables of floating-point types for real numbers.
+    threads
+        How many compute; by default all cores.
     progress
         Whether to show a bar.
     """
@@ -91,7 +96,52 @@ def verify(
     else:
         files = [(None, os.fspath(networks))]
     with Progress(0, "verify", progress) as bar:
-        return _result(_tightrope.verify(os.fspath(property), files, timeout, bool(real), bar))
+        return _result(_tightrope.verify(os.fspath(property), files, (timeout, _threads(threads)), bool(real), bar))
+
+
+def verify_table(
+    table: Path,
+    *,
+    timeout: float | None = None,
+    real: bool = False,
+    evaluation: Evaluation | None = None,
+    indices: tuple[int, int] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    shard: tuple[int, int] | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> Verdicts:
+    """The verdicts of a table of properties, as the verification competition has them.
+
+    Parameters
+    ----------
+    table
+        Lines ``network,property[,seconds]``, or with a first line of names, where a column ``verdict`` holds
+        what is known.
+    timeout
+        Seconds after which the search for one gives up; the table's, where those are fewer.
+    real
+        Take variables of floating-point types for real numbers.
+    evaluation
+        The arithmetic that ``unsat`` speaks of; by default that of the variables' types.
+    indices
+        Only the instances from the first to before the second of these places.
+    out, resume, shard, threads
+        As for :meth:`tightrope.Network.certify`.
+    progress
+        Whether to show a bar.
+    """
+    run = Run(1.0, 0, out, resume, shard, threads)
+    arithmetic = (bool(real), evaluation)
+    with Progress(0, "verify", progress) as bar:
+        found = _tightrope.verify_table(os.fspath(table), indices, arithmetic, timeout, run, bar)
+    header, lines, failed = found
+    return finish(Verdicts(json.loads(header), lines), failed)
+
+
+def _threads(threads: int | None) -> int | None:
+    return None if threads is None else whole("threads", threads, 1, 2**16)
 
 
 def verify_box(
@@ -100,11 +150,11 @@ def verify_box(
     upper: ArrayLike,
     unsafe: Constraints,
     evaluation: Evaluation,
-    timeout: float | None,
+    limits: tuple[float | None, int | None],
     progress: bool | None,
 ) -> Verdict:
     """:meth:`Network.verify` on the compiled network."""
-    ends = [np.ascontiguousarray(np.asarray(end, dtype=np.float64).ravel()) for end in (lower, upper)]
+    low, high = (np.ascontiguousarray(np.asarray(end, dtype=np.float64).ravel()) for end in (lower, upper))
     parts: Any = [unsafe] if isinstance(unsafe, tuple) else list(unsafe)
     disjuncts = []
     for part in parts:
@@ -115,8 +165,9 @@ def verify_box(
         if rows.ndim != 2 or bounds.shape != (len(rows),):
             raise InputError(f"unsafe: A of shape {rows.shape} with b of shape {bounds.shape}; give one b for each row")
         disjuncts.append([(row.tolist(), float(bound)) for row, bound in zip(rows, bounds)])
+    limits = limits[0], _threads(limits[1])
     with Progress(0, "verify", progress) as bar:
-        return _result(_tightrope.verify_box(network, *ends, disjuncts, evaluation, timeout, bar))
+        return _result(_tightrope.verify_box(network, low, high, disjuncts, evaluation, limits, bar))
 
 
 def _result(found: dict[str, Any]) -> Verdict:
