@@ -222,21 +222,34 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// The question for all instances of a table, each for its own time or `timeout`, the shorter of both.
-    /// Variables of floating-point types count as real numbers if `as_real`; `unsat` speaks of the arithmetic
-    /// of the types, or of `evaluation`.
-    ///
-    /// # Errors
-    /// [`RunError`] if a file of the table cannot be read.
+    /// The question for instances, each for its own time or `timeout`, the shorter of both. Variables of
+    /// floating-point types count as real numbers if `as_real`; `unsat` speaks of the arithmetic of the
+    /// types, or of `evaluation`.
+    #[must_use]
     pub fn new(
-        table: &Path,
         instances: Vec<Instance>,
         (as_real, evaluation): (bool, Option<Evaluation>),
         timeout: Option<Duration>,
-    ) -> Result<Self, RunError> {
+    ) -> Self {
+        let options = json!({
+            "command": "verify",
+            "real": as_real,
+            "evaluation": evaluation,
+            "timeout": timeout.map(|timeout| timeout.as_secs_f64()),
+        });
+        let options = options.as_object().cloned().unwrap_or_default();
+        Self { instances, options, as_real, evaluation, timeout }
+    }
+
+    /// The same with the fingerprints of the table and of all its files among the options, as a run file needs
+    /// them.
+    ///
+    /// # Errors
+    /// [`RunError`] if a file of the table cannot be read.
+    pub fn of_table(mut self, table: &Path) -> Result<Self, RunError> {
         let folder = table.parent().unwrap_or(Path::new(""));
         let mut files: BTreeSet<PathBuf> = BTreeSet::new();
-        for instance in &instances {
+        for instance in &self.instances {
             files.insert(instance.property.clone());
             for (_, network) in &instance.networks {
                 // A network that does not load is no reason not to ask about the others; nor is a missing one.
@@ -248,17 +261,13 @@ impl Verify {
             }
         }
         let files: Vec<PathBuf> = files.into_iter().filter(|file| file.exists()).collect();
-        let options = json!({
-            "command": "verify",
-            "instances": table.display().to_string(),
-            "instances_sha256": fingerprint(Path::new(""), &[table.to_owned()])?,
-            "files_sha256": fingerprint(folder, &files)?,
-            "real": as_real,
-            "evaluation": evaluation,
-            "timeout": timeout.map(|timeout| timeout.as_secs_f64()),
-        });
-        let options = options.as_object().cloned().unwrap_or_default();
-        Ok(Self { instances, options, as_real, evaluation, timeout })
+        let texts = [
+            ("instances", table.display().to_string()),
+            ("instances_sha256", fingerprint(Path::new(""), &[table.to_owned()])?),
+            ("files_sha256", fingerprint(folder, &files)?),
+        ];
+        self.options.extend(texts.map(|(name, text)| (name.to_owned(), text.into())));
+        Ok(self)
     }
 
     /// The instances of the table.

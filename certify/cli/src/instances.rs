@@ -100,8 +100,8 @@ fn is_settled(record: &VerifyRecord) -> bool {
 
 pub(crate) fn run(asked: &Asked) -> Result<()> {
     let table = asked.table;
-    let question = Verify::new(table, instances(table)?, (asked.real, asked.evaluation), asked.timeout)
-        .map_err(output::Failure::from_run)?;
+    let question = Verify::new(instances(table)?, (asked.real, asked.evaluation), asked.timeout);
+    let question = question.of_table(table).map_err(output::Failure::from_run)?;
     let len = question.instances().len();
     let selection = Selection::new(asked.indices.unwrap_or_default(), 1, shard_of(asked.shard)?, len);
     let selection = selection.map_err(|e| anyhow!("--{e}"))?;

@@ -64,6 +64,9 @@ struct Perturbed {
     timeout: Option<f64>,
 }
 
+/// The norm, the radii, and the range of the data.
+type Regions = (Norm, Vec<Eps>, Option<(f64, f64)>);
+
 impl Perturbed {
     fn methods(&self) -> PyResult<Vec<Option<Method>>> {
         self.method.iter().map(|name| (name != "none").then(|| named("method", name)).transpose()).collect()
@@ -76,7 +79,7 @@ impl Perturbed {
         }
     }
 
-    fn region(&self) -> PyResult<(Norm, Vec<Eps>, Option<(f64, f64)>)> {
+    fn region(&self) -> PyResult<Regions> {
         let eps = self.eps.iter().map(|&eps| radius(eps)).collect::<PyResult<_>>()?;
         Ok((named("norm", &self.norm)?, eps, self.clip))
     }

@@ -80,9 +80,11 @@ impl Watch {
                     pool.install(work)
                 });
                 while ended.recv_timeout(WATCH) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    if let Err(error) = Python::attach(|py| py.check_signals()) {
-                        self.raise(error);
-                    }
+                    Python::attach(|py| {
+                        if let Err(error) = py.check_signals() {
+                            self.raise(error);
+                        }
+                    });
                 }
                 task.join()
             })

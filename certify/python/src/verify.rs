@@ -31,14 +31,14 @@ pub(crate) fn limit(timeout: Option<f64>) -> PyResult<Option<Duration>> {
 
 /// The answer to the property in a file about the networks in files; with a name each, or one without.
 #[pyfunction]
-pub(crate) fn verify<'py>(
-    py: Python<'py>,
+pub(crate) fn verify(
+    py: Python<'_>,
     property: PathBuf,
     networks: Vec<(Option<String>, PathBuf)>,
     limits: (Option<f64>, Option<usize>),
     real: bool,
     progress: Py<PyAny>,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> PyResult<Bound<'_, PyDict>> {
     let (begin, timeout, threads) = (Instant::now(), limit(limits.0)?, limits.1);
     let query = py.detach(|| {
         let property = Property::read(&property).map_err(|e| Kind::Input.error(e))?;
@@ -127,20 +127,21 @@ fn search(
     }
 }
 
-/// The verdicts of the instances of a table, or of those from one place to another.
+/// The verdicts of the instances of a table, or of those from one place to another. The arithmetic: whether
+/// variables are real, what `unsat` speaks of, and whether the first line tells the files.
 #[pyfunction]
 pub(crate) fn verify_table(
     py: Python,
     table: PathBuf,
     indices: Option<(usize, usize)>,
-    arithmetic: (bool, Option<String>),
+    arithmetic: (bool, Option<String>, bool),
     timeout: Option<f64>,
     run: Run,
     progress: Py<PyAny>,
 ) -> PyResult<Lines> {
     let (watch, timeout) = (Watch::new(progress), limit(timeout)?);
-    let real = arithmetic.0;
-    let evaluation = arithmetic.1.map(|name| named("evaluation", &name)).transpose()?;
+    let (real, evaluation, identified) = arithmetic;
+    let evaluation = evaluation.map(|name| named("evaluation", &name)).transpose()?;
     let asked = watch.compute(py, run.threads, || {
         let refused = |e: &dyn std::fmt::Display| Kind::Input.error(e);
         let all = instances(&table).map_err(|e| refused(&e))?;
@@ -149,7 +150,10 @@ pub(crate) fn verify_table(
             let text = format!("indices {from}..{to}: the table has the instances 0..{}", all.len());
             return Err(Kind::Input.error(text));
         }
-        let question = Verify::new(&table, all, (real, evaluation), timeout).map_err(|e| refused(&e))?;
+        let mut question = Verify::new(all, (real, evaluation), timeout);
+        if identified {
+            question = question.of_table(&table).map_err(|e| refused(&e))?;
+        }
         let selection = Selection { indices: (from, to), skip: 1, shard: run.shard };
         let indices: Vec<usize> = selection.iter().collect();
         // Instances bring inputs of their own.

@@ -35,11 +35,17 @@ def load():
 
 
 @pytest.fixture(scope="session")
-def command_line(tmp_path_factory):
-    """Runs the command line and returns the records that it writes."""
+def program():
+    """The command line."""
     built = [os.environ.get("TIGHTROPE"), ROOT / "target/release/tightrope", ROOT / "target/debug/tightrope"]
-    program = next((p for p in built if p and Path(p).exists()), None)
-    assert program, "build the command line first: cargo build -p tightrope-cli"
+    found = next((p for p in built if p and Path(p).exists()), None)
+    assert found, "build the command line first: cargo build -p tightrope-cli"
+    return found
+
+
+@pytest.fixture(scope="session")
+def command_line(tmp_path_factory, program):
+    """Runs the command line and returns the records that it writes."""
 
     def run(*arguments):
         out = tmp_path_factory.mktemp("run") / "run.jsonl"

@@ -42,7 +42,7 @@ def verify(
 def verify_table(
     table: str,
     indices: tuple[int, int] | None,
-    arithmetic: tuple[bool, str | None],
+    arithmetic: tuple[bool, str | None, bool],
     timeout: float | None,
     run: Any,
     progress: _Progress,

@@ -132,8 +132,25 @@ def verify_table(
     progress
         Whether to show a bar.
     """
+    return _table(table, timeout, real, evaluation, indices, out, resume, shard, threads, progress)
+
+
+def _table(
+    table: Path,
+    timeout: float | None = None,
+    real: bool = False,
+    evaluation: Evaluation | None = None,
+    indices: tuple[int, int] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    shard: tuple[int, int] | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+    identified: bool = True,
+) -> Verdicts:
+    """:func:`verify_table`; the files of all instances are read for the first line only if it is wanted."""
     run = Run(1.0, 0, out, resume, shard, threads)
-    arithmetic = (bool(real), evaluation)
+    arithmetic = (bool(real), evaluation, identified)
     with Progress(0, "verify", progress) as bar:
         found = _tightrope.verify_table(os.fspath(table), indices, arithmetic, timeout, run, bar)
     header, lines, failed = found
