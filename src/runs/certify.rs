@@ -144,7 +144,8 @@ impl CertifyRecord {
     }
 
     /// The least margin bound.
-    pub(crate) fn least_margin(&self) -> f64 {
+    #[must_use]
+    pub fn least_margin(&self) -> f64 {
         self.margin_lower.iter().flatten().copied().fold(f64::INFINITY, f64::min)
     }
 }

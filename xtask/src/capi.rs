@@ -56,28 +56,83 @@ pub(crate) fn check(root: &Path) -> Result<String, Box<dyn Error>> {
     Err(format!("{} is not what the sources say; run `cargo xtask header`", path(root).display()).into())
 }
 
+/// Builds the library and lays it under `prefix`: header, shared and static library, and what pkg-config reads.
+pub(crate) fn install(root: &Path, prefix: &Path) -> Result<String, Box<dyn Error>> {
+    let build = ["build", "--release", "-p", "tightrope-capi", "--locked"];
+    command(Command::new(env!("CARGO")).args(build).current_dir(root))?;
+    std::fs::create_dir_all(prefix)?;
+    let prefix = prefix.canonicalize()?;
+    lay(root, &root.join("target/release"), &prefix)?;
+    Ok(format!("libtightrope is under {}", prefix.display()))
+}
+
+/// Lays what is in the folder `built` under `prefix`.
+fn lay(root: &Path, built: &Path, prefix: &Path) -> Result<(), Box<dyn Error>> {
+    let version = env!("CARGO_PKG_VERSION");
+    let name = version.rsplit_once('.').map_or(version, |(name, _)| name);
+    let (include, lib) = (prefix.join("include"), prefix.join("lib"));
+    std::fs::create_dir_all(&include)?;
+    std::fs::create_dir_all(lib.join("pkgconfig"))?;
+    std::fs::copy(path(root), include.join("tightrope.h"))?;
+    std::fs::copy(built.join("libtightrope.a"), lib.join("libtightrope.a"))?;
+    let whole = format!("libtightrope.so.{version}");
+    std::fs::copy(built.join("libtightrope.so"), lib.join(&whole))?;
+    // The name that programs ask for at run time, and the one that linkers look for.
+    for link in [format!("libtightrope.so.{name}"), "libtightrope.so".to_owned()] {
+        let link = lib.join(link);
+        if link.is_symlink() {
+            std::fs::remove_file(&link)?;
+        }
+        std::os::unix::fs::symlink(&whole, link)?;
+    }
+    let text = format!(
+        "prefix={}\nincludedir=${{prefix}}/include\nlibdir=${{prefix}}/lib\n\n\
+         Name: tightrope\nDescription: Certifies the robustness of neural networks\nVersion: {version}\n\
+         Cflags: -I${{includedir}}\nLibs: -L${{libdir}} -ltightrope\nLibs.private: -lpthread -ldl -lm\n",
+        prefix.display()
+    );
+    std::fs::write(lib.join("pkgconfig/tightrope.pc"), text)?;
+    Ok(())
+}
+
+/// What pkg-config says of the library under `libraries`.
+fn flags(libraries: &Path, fixed: bool) -> Result<String, Box<dyn Error>> {
+    let mut asked = Command::new("pkg-config");
+    asked.args(["--cflags", "--libs"]).args(fixed.then_some("--static")).arg("tightrope");
+    let found = asked.env("PKG_CONFIG_PATH", libraries.join("pkgconfig")).output()?;
+    if !found.status.success() {
+        return Err(String::from_utf8_lossy(&found.stderr).into_owned().into());
+    }
+    let flags = String::from_utf8(found.stdout)?;
+    // The shared library would be taken where both are.
+    Ok(if fixed { flags.replace("-ltightrope", "") } else { flags })
+}
+
 /// Builds the library, and runs the C tests and the example against its static and its shared form,
 /// the tests under valgrind.
 pub(crate) fn run(root: &Path) -> Result<(), Box<dyn Error>> {
     check(root)?;
-    for (program, package) in [("cc", "gcc"), ("valgrind", "valgrind")] {
+    for (program, package) in [("cc", "gcc"), ("valgrind", "valgrind"), ("pkg-config", "pkg-config")] {
         if !succeeds(program, &["--version"]) {
             apt_get(&[package]).map_err(|reason| format!("{program} is needed, and {reason}"))?;
         }
     }
-    let target = root.join("target/debug");
+    let (target, installed) = (root.join("target/debug"), root.join("target/capi"));
     command(
         Command::new(env!("CARGO")).args(["build", "-p", "tightrope-capi", "--locked"]).current_dir(root),
     )?;
+    lay(root, &target, &installed)?;
+    let libraries = installed.join("lib");
     let programs = [("tests/test.c", "static"), ("tests/test.c", "shared"), ("examples/certify.c", "shared")];
     for (source, form) in programs {
         let program = target.join(format!("c-{form}"));
         let mut cc = Command::new("cc");
         cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g"]);
-        cc.arg(root.join("certify/capi").join(source)).arg("-I").arg(root.join("certify/capi/include"));
+        cc.arg(root.join("certify/capi").join(source));
+        cc.args(flags(&libraries, form == "static")?.split_whitespace());
         match form {
-            "static" => cc.arg(target.join("libtightrope.a")).args(["-lpthread", "-ldl"]),
-            _ => cc.arg("-L").arg(&target).arg("-ltightrope").arg(format!("-Wl,-rpath,{}", target.display())),
+            "static" => cc.arg("-Wl,-Bstatic,-ltightrope,-Bdynamic"),
+            _ => cc.arg(format!("-Wl,-rpath,{}", libraries.display())),
         };
         command(cc.arg("-lm").arg("-o").arg(&program))?;
         let mut run = if source.starts_with("tests") && form == "shared" {

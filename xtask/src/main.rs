@@ -24,6 +24,7 @@ commands:
   bench --peers   timings beside PyTorch, onnxruntime and auto_LiRPA, to benches/RESULTS.md;
                   with --only TITLE just some, to the terminal; --rounds N; --lirpa FOLDER
   c               only the C library: header, build, C tests under valgrind
+  install-capi P  build the C library and install it under P: lib, include, pkg-config
   header          regenerate certify/capi/include/tightrope.h from certify/capi/src
   proto           regenerate src/onnx/proto.rs from src/onnx/onnx.proto
   proto --check   fail if src/onnx/proto.rs differs from what would be generated";
@@ -50,6 +51,7 @@ fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
         ["bench", "--peers", rest @ ..] => bench::peers(&repository(), rest),
         ["python"] => python::run(&repository()).map(|()| "passed".to_owned()),
         ["c"] => capi::run(&repository()).map(|()| "passed".to_owned()),
+        ["install-capi", prefix] => capi::install(&repository(), Path::new(prefix)),
         ["header"] => capi::write(&repository()),
         ["proto"] => proto::write(&repository()),
         ["proto", "--check"] => proto::check(&repository()),

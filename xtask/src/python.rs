@@ -4,12 +4,19 @@ use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
-use crate::install::{command, environment};
+use crate::install::{apt_get, command, environment, succeeds};
 
 /// Installs the package with what its tests need under `target/python`, and runs them. The commands
 /// of the workspace must have been built before.
 pub(crate) fn run(root: &Path) -> Result<(), Box<dyn Error>> {
     let python = environment(&root.join("target/python"))?;
+    // Opens the page of a report; without one that test is skipped.
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    if !browsers.iter().any(|browser| succeeds(browser, &["--version"]))
+        && let Err(reason) = apt_get(&["chromium"])
+    {
+        eprintln!("== no browser opens the report: {reason}");
+    }
     let pip = || {
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);

@@ -42,8 +42,8 @@ int main(int argc, char **argv)
     /* With proof: no perturbation of .01 on any pixel changes the class. */
     tightrope_region region = {.eps = 0.01, .norm = TIGHTROPE_LINF, .clip = true, .clip_low = 0, .clip_high = 1};
     tightrope_certificate certificate;
-    check(tightrope_certify(network, x, &label, 1, &region, TIGHTROPE_CROWN, NULL, &certificate, NULL, 0, NULL,
-                            0));
+    check(tightrope_certify(network, x, &label, 1, &region, TIGHTROPE_CROWN, NULL, 0, &certificate, NULL, 0,
+                            NULL, 0));
     printf("class %lld: %s at eps %g, margin at least %.4f\n", (long long)certificate.predicted,
            certificate.verdict == TIGHTROPE_CERTIFIED ? "certified" : "not certified", region.eps,
            certificate.margin);

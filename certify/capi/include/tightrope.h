@@ -23,6 +23,8 @@ typedef enum tightrope_status {
   TIGHTROPE_CLASSIFIER_ERROR = 3,
   // A defect of this library, caught. What was written to buffers is not defined.
   TIGHTROPE_PANIC = 4,
+  // The caller's `tightrope_progress` ended the call. Results of inputs that were not reached say nothing.
+  TIGHTROPE_INTERRUPTED = 5,
 } tightrope_status;
 
 // A norm of perturbations.
@@ -52,6 +54,8 @@ typedef enum tightrope_method {
   TIGHTROPE_BEST = 5,
   // The margin at the input less its Lipschitz constant times the l2 distance.
   TIGHTROPE_LIPSCHITZ = 6,
+  // `TIGHTROPE_BEST`, then branch and bound until the input is certified or falsified.
+  TIGHTROPE_COMPLETE = 7,
 } tightrope_method;
 
 // What is known of one input.
@@ -93,6 +97,31 @@ typedef enum tightrope_noise {
 
 // A loaded network. Functions that take it as `const` may run at the same time on several threads.
 typedef struct tightrope_network tightrope_network;
+
+// Told now and then how many inputs (of `tightrope_verify`: subproblems) are done; anything but 0 ends the
+// call.
+typedef int (*tightrope_progress)(void *user, uint64_t done);
+
+// Where a network comes from, and what stands before it. What is 0 or null is not given.
+typedef struct tightrope_model {
+  // The file (UTF-8), plain or gzipped; or
+  const char *path;
+  // the bytes of one, without external data,
+  const uint8_t *data;
+  // and how many.
+  size_t data_len;
+  // Shape of one input, for networks that leave it open,
+  const size_t *input_shape;
+  // and how many axes it has.
+  size_t input_axes;
+  // Normalisation before the network, by which perturbations are of the pixels before it: one mean, or one
+  // per channel,
+  const double *mean;
+  // as many standard deviations,
+  const double *std;
+  // and how many of each.
+  size_t channels;
+} tightrope_model;
 
 // The perturbations around an input.
 typedef struct tightrope_region {
@@ -150,9 +179,6 @@ typedef struct tightrope_tightness_figures {
   double logit_margin;
 } tightrope_tightness_figures;
 
-// Told how many subproblems are bounded now and then; anything but 0 ends the search.
-typedef int (*tightrope_progress)(void *user, uint64_t subproblems);
-
 // How a search ended.
 typedef struct tightrope_outcome {
   // A `tightrope_answer`.
@@ -193,6 +219,9 @@ typedef struct tightrope_smoothing {
   uint64_t seed;
   // Position of the first input in its data set: what is drawn depends on it and the seed alone.
   uint64_t first;
+  // Of a network with Gaussian noise: a Lipschitz constant of its logits that the caller vouches for, or any
+  // number below 0 for that of `tightrope_lipschitz`; adds radii that know it. 0 for none.
+  double lipschitz;
 } tightrope_smoothing;
 
 // The result for one input.
@@ -224,6 +253,18 @@ typedef int (*tightrope_classifier)(void *user,
 extern "C" {
 #endif // __cplusplus
 
+// Has `progress` called with `user` during the calls of this thread from here on, on this thread; nobody for a
+// null pointer.
+//
+// # Safety
+// `progress` may be called with `user` during any later call of this thread, and must return.
+void tightrope_watch(tightrope_progress progress,
+                     void *user);
+
+// Has all calls of this process compute on so many threads; 0 for all cores. Once, before anything else is
+// computed. No result depends on it.
+enum tightrope_status tightrope_set_threads(size_t threads);
+
 // The message of the last call on this thread that failed; empty if none did. Valid until the next
 // call on this thread fails.
 const char *tightrope_last_error(void);
@@ -238,10 +279,24 @@ const char *tightrope_version(void);
 // Pointers are null, or valid as their types say; `path` ends in 0.
 enum tightrope_status tightrope_network_load(const char *path, struct tightrope_network **network);
 
+// Loads an ONNX network as `model` says into `*network`, to be given back to `tightrope_network_free`.
+//
+// # Safety
+// Pointers are null, or valid for as many values as said; the path ends in 0.
+enum tightrope_status tightrope_network_open(const struct tightrope_model *model,
+                                             struct tightrope_network **network);
+
+// An upper bound on the Lipschitz constant of the logits (l2 to l2), which holds under floating point, into
+// `*constant`. A network for which none is known is a `TIGHTROPE_MODEL_ERROR` that names the node.
+//
+// # Safety
+// Pointers are null, or valid as their types say.
+enum tightrope_status tightrope_lipschitz(const struct tightrope_network *network, double *constant);
+
 // Frees a network, once; nothing happens for a null pointer.
 //
 // # Safety
-// `network` is null, or was made by `tightrope_network_load` and is used by nobody any more.
+// `network` is null, or was made by this library and is used by nobody any more.
 void tightrope_network_free(struct tightrope_network *network);
 
 // Number of entries of one input; 0 for a null pointer.
@@ -282,10 +337,11 @@ enum tightrope_status tightrope_bounds(const struct tightrope_network *network,
                                        size_t bounds_len);
 
 // Certifies that no perturbation in `region` changes the decision on any of `n` inputs `x` with
-// labels `y`, or refutes it by an attack (none for a null pointer). Writes `n` certificates; where
+// labels `y`, or refutes it by an attack (none for a null pointer). `TIGHTROPE_COMPLETE` leaves an input open
+// after `timeout_seconds`, or never if that is 0. Writes `n` certificates; where
 // they are not null, also `n * classes` lower bounds on the margins (`margins_len`; infinite at the
-// label, NaN without a method) to `margins`, and the best point that the attack found for each input
-// (`n * inputs` numbers, `points_len`; the input itself without an attack) to `points`.
+// label, NaN without a method) to `margins`, and the best point that the attack or the search found for each
+// input (`n * inputs` numbers, `points_len`; the input itself where there was none) to `points`.
 //
 // # Safety
 // Pointers are null, or valid for as many values as said.
@@ -296,6 +352,7 @@ enum tightrope_status tightrope_certify(const struct tightrope_network *network,
                                         const struct tightrope_region *region,
                                         uint32_t method_number,
                                         const struct tightrope_attack *attack,
+                                        double timeout_seconds,
                                         struct tightrope_certificate *certificates,
                                         double *margins,
                                         size_t margins_len,
@@ -321,7 +378,7 @@ enum tightrope_status tightrope_tightness(const struct tightrope_network *networ
 // point goes to `witness`, which may be null, if the answer is `TIGHTROPE_SAT`.
 //
 // # Safety
-// Pointers are null, or valid for as many values as said; `progress` may be called with `user`.
+// Pointers are null, or valid for as many values as said.
 enum tightrope_status tightrope_verify(const struct tightrope_network *network,
                                        const double *lower,
                                        const double *upper,
@@ -330,8 +387,6 @@ enum tightrope_status tightrope_verify(const struct tightrope_network *network,
                                        const size_t *counts,
                                        size_t disjuncts,
                                        double timeout_seconds,
-                                       tightrope_progress progress,
-                                       void *user,
                                        struct tightrope_outcome *outcome,
                                        float *witness,
                                        size_t witness_len);

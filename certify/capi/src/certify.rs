@@ -1,15 +1,18 @@
 //! Certification, attacks and tightness.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use library::attack::{Attacked, Pgd};
 use library::bounds::{Eps, Evaluation, Method};
-use library::runs::{Certify, Finished, Inputs, Measure, Pixels, Question, Status, answer};
+use library::runs::{
+    Certify, Failure as RunFailure, Finished, Inputs, Measure, Pixels, Question, Status, answer,
+};
 use library::tightness::{Mask, Sampling};
 use ndarray::ArrayView2;
 
 use crate::network::{method, number, rows, tightrope_network, tightrope_region};
-use crate::status::{Failure, Result, array, buffer, guard, reference, tightrope_status};
+use crate::status::{Failure, Result, array, buffer, goes_on, guard, reference, tightrope_status};
 
 /// What is known of one input.
 #[repr(C)]
@@ -91,10 +94,11 @@ unsafe fn labels(network: &tightrope_network, y: *const i64, n: usize) -> Result
 }
 
 /// Certifies that no perturbation in `region` changes the decision on any of `n` inputs `x` with
-/// labels `y`, or refutes it by an attack (none for a null pointer). Writes `n` certificates; where
+/// labels `y`, or refutes it by an attack (none for a null pointer). `TIGHTROPE_COMPLETE` leaves an input open
+/// after `timeout_seconds`, or never if that is 0. Writes `n` certificates; where
 /// they are not null, also `n * classes` lower bounds on the margins (`margins_len`; infinite at the
-/// label, NaN without a method) to `margins`, and the best point that the attack found for each input
-/// (`n * inputs` numbers, `points_len`; the input itself without an attack) to `points`.
+/// label, NaN without a method) to `margins`, and the best point that the attack or the search found for each
+/// input (`n * inputs` numbers, `points_len`; the input itself where there was none) to `points`.
 ///
 /// # Safety
 /// Pointers are null, or valid for as many values as said.
@@ -107,6 +111,7 @@ pub unsafe extern "C" fn tightrope_certify(
     region: *const tightrope_region,
     method_number: u32,
     attack: *const tightrope_attack,
+    timeout_seconds: f64,
     certificates: *mut tightrope_certificate,
     margins: *mut f64,
     margins_len: usize,
@@ -149,7 +154,8 @@ pub unsafe extern "C" fn tightrope_certify(
         }
         let attack = attack.map(|a| Pgd { steps: a.steps, restarts: a.restarts, seed: a.seed });
         let around = (region.norm()?, vec![region.eps()?], region.clip());
-        let question = Certify::new((&network.graph, &network.plan), around, &[method], attack, None);
+        let timeout = timeout(timeout_seconds)?;
+        let question = Certify::new((&network.graph, &network.plan), around, &[method], attack, timeout);
         // Constants speak of real arithmetic.
         let real = method == Some(Method::Lipschitz);
         let evaluation = if real { Evaluation::Real } else { Evaluation::default() };
@@ -164,7 +170,15 @@ pub unsafe extern "C" fn tightrope_certify(
             Ok(None)
         };
         question.keep = Some(&keep);
-        let records = ask(&question, x, Some(y), 0)?;
+        out.fill(tightrope_certificate {
+            predicted: -1,
+            verdict: tightrope_verdict::TIGHTROPE_UNKNOWN as u32,
+            bounded_by: 0,
+            margin: f64::NAN,
+            attack_margin: f64::NAN,
+        });
+        margins.fill(f64::NAN);
+        let (records, ended) = ask(&question, x, Some(y), 0);
         for (i, record) in records.iter().enumerate() {
             let verdict = match record.status {
                 Status::Certified => tightrope_verdict::TIGHTROPE_CERTIFIED,
@@ -180,25 +194,37 @@ pub unsafe extern "C" fn tightrope_certify(
                 attack_margin: record.attack_margin.unwrap_or(f64::NAN),
             };
             if let Some(row) = margins.get_mut(i * classes..(i + 1) * classes) {
-                row.fill(f64::NAN);
                 row.iter_mut().zip(bounds).for_each(|(to, from)| *to = from);
             }
         }
-        Ok(())
+        ended
     })
 }
 
-/// The records of all inputs, the first of which has the number `first` in its data set.
+/// Seconds after which a search gives up; never for 0.
+pub(crate) fn timeout(seconds: f64) -> Result<Option<Duration>> {
+    let time = Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Failure::input(format!("timeout_seconds: found {seconds}; accepted: seconds >= 0")))?;
+    Ok(Some(time).filter(|time| !time.is_zero()))
+}
+
+/// The records of the inputs that were reached, the first of which has the number `first` in its data set, and
+/// what came before the last.
 pub(crate) fn ask<Q: Question>(
     question: &Q,
     x: ArrayView2<f32>,
     y: Option<Vec<usize>>,
     first: usize,
-) -> Result<Vec<Q::Record>> {
+) -> (Vec<Q::Record>, Result<()>) {
     let inputs = Inputs::new((first..).take(x.nrows()).collect(), y, Pixels::Rows(x));
-    let Finished { records, ended } = answer(question, &inputs, None, Vec::new(), &mut |_| true);
-    ended.map_err(Failure::input)?;
-    Ok(records)
+    let Finished { records, ended } =
+        answer(question, &inputs, None, Vec::new(), &mut |done| goes_on(done as u64));
+    let failure = |failure: RunFailure| match failure {
+        RunFailure::Stopped => Failure::interrupted(records.len()),
+        other => Failure::input(other),
+    };
+    let ended = ended.map_err(failure);
+    (records, ended)
 }
 
 /// Measures how tight interval bounds are for `n` inputs `x` with labels `y` over the l-inf boxes of
@@ -230,7 +256,17 @@ pub unsafe extern "C" fn tightrope_tightness(
         let sampling = Sampling { points: 0, seed: 0 };
         let around = (region.eps()?, region.clip());
         let question = Measure::new((&network.graph, &network.plan), Mask::Local, around, false, sampling);
-        let records = ask(&question.map_err(Failure::model)?, x, Some(y), 0)?;
+        let unreached = tightrope_tightness_figures {
+            tightness: f64::NAN,
+            ratio_of_means: f64::NAN,
+            dead: 0,
+            unstable: 0,
+            active: 0,
+            box_radius: f64::NAN,
+            logit_margin: f64::NAN,
+        };
+        out.fill(unreached);
+        let (records, ended) = ask(&question.map_err(Failure::model)?, x, Some(y), 0);
         for (out, record) in out.iter_mut().zip(&records) {
             *out = tightrope_tightness_figures {
                 tightness: record.tightness,
@@ -242,6 +278,6 @@ pub unsafe extern "C" fn tightrope_tightness(
                 logit_margin: record.logit_margin,
             };
         }
-        Ok(())
+        ended
     })
 }

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use library::Graph;
 use library::bounds::{Eps, InputBox, Method, Norm, Region};
 use library::exec::Plan;
-use library::onnx::{LoadOptions, load};
+use library::onnx::{LoadOptions, load, load_bytes};
 use ndarray::ArrayView2;
 
 use crate::status::{Failure, Result, array, buffer, guard, place, reference, string, tightrope_status};
@@ -47,6 +47,8 @@ pub enum tightrope_method {
     TIGHTROPE_BEST = 5,
     /// The margin at the input less its Lipschitz constant times the l2 distance.
     TIGHTROPE_LIPSCHITZ = 6,
+    /// `TIGHTROPE_BEST`, then branch and bound until the input is certified or falsified.
+    TIGHTROPE_COMPLETE = 7,
 }
 
 /// The perturbations around an input.
@@ -93,7 +95,7 @@ impl tightrope_region {
 }
 
 /// Every method with its number.
-const METHODS: [(tightrope_method, Option<Method>); 7] = [
+const METHODS: [(tightrope_method, Option<Method>); 8] = [
     (tightrope_method::TIGHTROPE_NONE, None),
     (tightrope_method::TIGHTROPE_IBP, Some(Method::Ibp)),
     (tightrope_method::TIGHTROPE_CROWN_IBP, Some(Method::CrownIbp)),
@@ -101,6 +103,7 @@ const METHODS: [(tightrope_method, Option<Method>); 7] = [
     (tightrope_method::TIGHTROPE_ALPHA_CROWN, Some(Method::AlphaCrown)),
     (tightrope_method::TIGHTROPE_BEST, Some(Method::Best)),
     (tightrope_method::TIGHTROPE_LIPSCHITZ, Some(Method::Lipschitz)),
+    (tightrope_method::TIGHTROPE_COMPLETE, Some(Method::Complete)),
 ];
 
 /// The method of a number.
@@ -132,6 +135,29 @@ pub(crate) unsafe fn rows<'a>(
     ArrayView2::from_shape((n, entries), x).map_err(Failure::input)
 }
 
+/// Where a network comes from, and what stands before it. What is 0 or null is not given.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct tightrope_model {
+    /// The file (UTF-8), plain or gzipped; or
+    pub path: *const c_char,
+    /// the bytes of one, without external data,
+    pub data: *const u8,
+    /// and how many.
+    pub data_len: usize,
+    /// Shape of one input, for networks that leave it open,
+    pub input_shape: *const usize,
+    /// and how many axes it has.
+    pub input_axes: usize,
+    /// Normalisation before the network, by which perturbations are of the pixels before it: one mean, or one
+    /// per channel,
+    pub mean: *const f64,
+    /// as many standard deviations,
+    pub std: *const f64,
+    /// and how many of each.
+    pub channels: usize,
+}
+
 /// Loads an ONNX network, plain or gzipped, from the file `path` (UTF-8) into `*network`, to be given
 /// back to `tightrope_network_free`.
 ///
@@ -142,13 +168,76 @@ pub unsafe extern "C" fn tightrope_network_load(
     path: *const c_char,
     network: *mut *mut tightrope_network,
 ) -> tightrope_status {
+    let model = tightrope_model {
+        path,
+        data: std::ptr::null(),
+        data_len: 0,
+        input_shape: std::ptr::null(),
+        input_axes: 0,
+        mean: std::ptr::null(),
+        std: std::ptr::null(),
+        channels: 0,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { tightrope_network_open(&raw const model, network) }
+}
+
+/// Loads an ONNX network as `model` says into `*network`, to be given back to `tightrope_network_free`.
+///
+/// # Safety
+/// Pointers are null, or valid for as many values as said; the path ends in 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_network_open(
+    model: *const tightrope_model,
+    network: *mut *mut tightrope_network,
+) -> tightrope_status {
     guard(|| {
         // SAFETY: as the caller promises.
-        let (path, network) = unsafe { (string(path, "path")?, place(network, "network")?) };
-        let path = path.ok_or_else(|| Failure::input("path: found a null pointer"))?;
-        let graph = load(path, &LoadOptions::default()).map_err(Failure::model)?;
+        let (model, network) = unsafe { (reference(model, "model")?, place(network, "network")?) };
+        // SAFETY: as the caller promises.
+        let (path, data, shape, mean, std) = unsafe {
+            (
+                string(model.path, "path")?,
+                array(model.data, model.data_len, "data")?,
+                array(model.input_shape, model.input_axes, "input_shape")?,
+                array(model.mean, model.channels, "mean")?,
+                array(model.std, model.channels, "std")?,
+            )
+        };
+        let options = LoadOptions { input_shape: (!shape.is_empty()).then(|| shape.to_vec()) };
+        let graph = match (path, data) {
+            (Some(path), []) => load(path, &options),
+            (None, data @ [_, ..]) => load_bytes(data, &options),
+            (None, []) => return Err(Failure::input("path: found a null pointer, and no data")),
+            (Some(_), _) => return Err(Failure::input("path: found with data; accepted: one of the two")),
+        };
+        let mut graph = graph.map_err(Failure::model)?;
+        if !mean.is_empty() {
+            graph = graph.normalized(mean, std).map_err(Failure::input)?;
+        }
         let plan = Plan::new(&graph);
         *network = Box::into_raw(Box::new(tightrope_network { graph, plan }));
+        Ok(())
+    })
+}
+
+/// An upper bound on the Lipschitz constant of the logits (l2 to l2), which holds under floating point, into
+/// `*constant`. A network for which none is known is a `TIGHTROPE_MODEL_ERROR` that names the node.
+///
+/// # Safety
+/// Pointers are null, or valid as their types say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_lipschitz(
+    network: *const tightrope_network,
+    constant: *mut f64,
+) -> tightrope_status {
+    guard(|| {
+        // SAFETY: as the caller promises.
+        let (network, constant) = unsafe { (reference(network, "network")?, place(constant, "constant")?) };
+        let report = library::lipschitz::network(&network.graph);
+        let node = report.obstacle.unwrap_or_else(|| "the output".into());
+        let none = || Failure::model(format!("no Lipschitz constant is known for the node {node}"));
+        *constant = report.total.ok_or_else(none)?;
         Ok(())
     })
 }
@@ -156,7 +245,7 @@ pub unsafe extern "C" fn tightrope_network_load(
 /// Frees a network, once; nothing happens for a null pointer.
 ///
 /// # Safety
-/// `network` is null, or was made by `tightrope_network_load` and is used by nobody any more.
+/// `network` is null, or was made by this library and is used by nobody any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tightrope_network_free(network: *mut tightrope_network) {
     if !network.is_null() {

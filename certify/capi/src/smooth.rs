@@ -9,6 +9,7 @@ use library::smoothing::certifier::{Certifier, Options};
 use library::smoothing::noise::Noise;
 use library::smoothing::procedure::{SampleError, Stopping};
 use library::smoothing::quantity::{Alpha, Radius, Scale};
+use library::smoothing::radius::Lipschitz;
 use library::smoothing::sampler::NoisyInputs;
 use ndarray::{Array2, ArrayView2};
 use serde_json::{Map, Value};
@@ -92,6 +93,9 @@ pub struct tightrope_smoothing {
     pub seed: u64,
     /// Position of the first input in its data set: what is drawn depends on it and the seed alone.
     pub first: u64,
+    /// Of a network with Gaussian noise: a Lipschitz constant of its logits that the caller vouches for, or any
+    /// number below 0 for that of `tightrope_lipschitz`; adds radii that know it. 0 for none.
+    pub lipschitz: f64,
 }
 
 /// The result for one input.
@@ -126,6 +130,7 @@ pub extern "C" fn tightrope_smoothing_defaults() -> tightrope_smoothing {
         tolerance: 0.0,
         seed: 0,
         first: 0,
+        lipschitz: 0.0,
     }
 }
 
@@ -181,7 +186,9 @@ fn each(
     let first = usize::try_from(asked.first).ok().filter(|first| first.checked_add(x.nrows()).is_some());
     let first =
         first.ok_or_else(|| Failure::input(format!("first: found {}, which overflows", asked.first)))?;
-    for (out, record) in out.iter_mut().zip(ask(question, x, None, first)?) {
+    out.fill(tightrope_smoothed { predicted: -1, radius: 0.0, p_lower: 0.0, p_upper: 1.0, samples: 0 });
+    let (records, ended) = ask(question, x, None, first);
+    for (out, record) in out.iter_mut().zip(records) {
         *out = tightrope_smoothed {
             predicted: record.predicted.map_or(-1, |class| class as i64),
             radius: record.radius,
@@ -190,7 +197,7 @@ fn each(
             samples: record.samples,
         };
     }
-    Ok(())
+    ended
 }
 
 /// Certifies radii of a network, smoothed, at `n` inputs `x`; writes `n` results.
@@ -210,6 +217,13 @@ pub unsafe extern "C" fn tightrope_smooth(
         let (network, x, how, certifier, out) = unsafe {
             let (network, how) = (reference(network, "network")?, reference(how, "how")?);
             (network, rows(network, x, n)?, how, certifier(how)?, buffer(results, n, n, "results")?)
+        };
+        let certifier = if how.lipschitz == 0.0 {
+            certifier
+        } else {
+            let wrong = |e: &dyn std::fmt::Display| Failure::input(format!("lipschitz: {e}"));
+            let constant = (how.lipschitz >= 0.0).then(|| Lipschitz::new(how.lipschitz)).transpose();
+            certifier.aware(&network.graph, constant.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?
         };
         each(how, &Smooth::new(&certifier, &network.graph, Map::new()), x, out)
     })
@@ -245,6 +259,9 @@ pub unsafe extern "C" fn tightrope_smooth_classifier(
             let how = reference(how, "how")?;
             (array(x, len, "x")?, how, certifier(how)?, buffer(results, n, n, "results")?)
         };
+        if how.lipschitz != 0.0 {
+            return Err(Failure::input("lipschitz: found with a classifier; accepted: with a network"));
+        }
         let x = ArrayView2::from_shape((n, entries), x).map_err(Failure::input)?;
         let classifier = |inputs: &NoisyInputs, range: Range<u32>| {
             let noisy = inputs.batch(range);

@@ -1,8 +1,8 @@
 //! Statuses, messages, and the way from C pointers to Rust values.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,6 +20,45 @@ pub enum tightrope_status {
     TIGHTROPE_CLASSIFIER_ERROR = 3,
     /// A defect of this library, caught. What was written to buffers is not defined.
     TIGHTROPE_PANIC = 4,
+    /// The caller's `tightrope_progress` ended the call. Results of inputs that were not reached say nothing.
+    TIGHTROPE_INTERRUPTED = 5,
+}
+
+/// Told now and then how many inputs (of `tightrope_verify`: subproblems) are done; anything but 0 ends the
+/// call.
+pub type tightrope_progress = Option<unsafe extern "C" fn(user: *mut c_void, done: u64) -> c_int>;
+
+thread_local! {
+    static WATCH: Cell<(tightrope_progress, *mut c_void)> = const { Cell::new((None, std::ptr::null_mut())) };
+}
+
+/// Has `progress` called with `user` during the calls of this thread from here on, on this thread; nobody for a
+/// null pointer.
+///
+/// # Safety
+/// `progress` may be called with `user` during any later call of this thread, and must return.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tightrope_watch(progress: tightrope_progress, user: *mut c_void) {
+    WATCH.set((progress, user));
+}
+
+/// Tells the caller how much is done, and asks whether to go on.
+pub(crate) fn goes_on(done: u64) -> bool {
+    let (progress, user) = WATCH.get();
+    // SAFETY: `tightrope_watch` was told that it may be called.
+    progress.is_none_or(|told| unsafe { told(user, done) } == 0)
+}
+
+/// Has all calls of this process compute on so many threads; 0 for all cores. Once, before anything else is
+/// computed. No result depends on it.
+#[unsafe(no_mangle)]
+pub extern "C" fn tightrope_set_threads(threads: usize) -> tightrope_status {
+    guard(|| {
+        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        built.map_err(|e| {
+            Failure::input(format!("threads: {e}; accepted: one call, before the first computation"))
+        })
+    })
 }
 
 /// Why a call failed.
@@ -32,6 +71,10 @@ impl Failure {
 
     pub(crate) fn input(error: impl Display) -> Self {
         Self(tightrope_status::TIGHTROPE_INPUT_ERROR, error.to_string())
+    }
+
+    pub(crate) fn interrupted(done: usize) -> Self {
+        Self(tightrope_status::TIGHTROPE_INTERRUPTED, format!("interrupted after {done} inputs"))
     }
 
     pub(crate) fn classifier(error: impl Display) -> Self {

@@ -1,14 +1,14 @@
 //! Branch and bound on a box with linear constraints on the outputs.
 
-use std::ffi::{c_int, c_void};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use library::bounds::Evaluation;
 use library::query::Region;
 use library::verify::{Limits, Verdict, Verifier};
 
+use crate::certify::timeout;
 use crate::network::tightrope_network;
-use crate::status::{Failure, array, buffer, guard, place, reference, tightrope_status};
+use crate::status::{Failure, array, buffer, goes_on, guard, place, reference, tightrope_status};
 
 /// The answer to a question of a box.
 #[repr(C)]
@@ -40,9 +40,6 @@ pub struct tightrope_outcome {
     pub seconds: f64,
 }
 
-/// Told how many subproblems are bounded now and then; anything but 0 ends the search.
-pub type tightrope_progress = Option<unsafe extern "C" fn(user: *mut c_void, subproblems: u64) -> c_int>;
-
 /// Decides whether some point between `lower` and `upper` (an entry each for every entry of the input) has
 /// an output that must not be: one with `c . y <= b` for all rows of one of the disjuncts. `rows` holds the
 /// rows `c` one after the other, a coefficient for each class, `bounds` their `b`, `counts` how many rows each
@@ -50,7 +47,7 @@ pub type tightrope_progress = Option<unsafe extern "C" fn(user: *mut c_void, sub
 /// point goes to `witness`, which may be null, if the answer is `TIGHTROPE_SAT`.
 ///
 /// # Safety
-/// Pointers are null, or valid for as many values as said; `progress` may be called with `user`.
+/// Pointers are null, or valid for as many values as said.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tightrope_verify(
     network: *const tightrope_network,
@@ -61,8 +58,6 @@ pub unsafe extern "C" fn tightrope_verify(
     counts: *const usize,
     disjuncts: usize,
     timeout_seconds: f64,
-    progress: tightrope_progress,
-    user: *mut c_void,
     outcome: *mut tightrope_outcome,
     witness: *mut f32,
     witness_len: usize,
@@ -91,16 +86,11 @@ pub unsafe extern "C" fn tightrope_verify(
         let parts: Vec<Vec<(&[f64], f64)>> =
             counts.iter().map(|&count| each.by_ref().take(count).collect()).collect();
         let region = Region::constraints(lower, upper, &parts, classes).map_err(Failure::input)?;
-        let seconds = Duration::try_from_secs_f64(timeout_seconds).map_err(|_| {
-            Failure::input(format!("timeout_seconds: found {timeout_seconds}; accepted: seconds >= 0"))
-        })?;
-        let limits =
-            Limits { timeout: Some(seconds).filter(|seconds| !seconds.is_zero()), ..Limits::default() };
+        let limits = Limits { timeout: timeout(timeout_seconds)?, ..Limits::default() };
         let mut stopped = false;
         let verifier = Verifier::new(&network.graph).evaluated(Evaluation::default());
         let found = verifier.verify(&[region], &|_, _| true, &limits, &mut |found| {
-            // SAFETY: the caller says that `progress` may be called with `user`.
-            stopped |= progress.is_some_and(|told| unsafe { told(user, found.subproblems) } != 0);
+            stopped |= !goes_on(found.subproblems);
             !stopped
         });
         let answer = match found.verdict {

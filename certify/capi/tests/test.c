@@ -87,7 +87,7 @@ static void bounds_and_certificates(const char *folder, const float *x)
     tightrope_certificate found[N];
     double margins[N * CLASSES];
     float points[N * INPUTS];
-    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_BEST, &attack, found, margins,
+    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_BEST, &attack, 0, found, margins,
                             N * CLASSES, points, N * INPUTS) ==
           TIGHTROPE_OK);
     for (int n = 0; n < N; n++) {
@@ -102,7 +102,7 @@ static void bounds_and_certificates(const char *folder, const float *x)
     }
     /* A label that is not the class is refuted by the input itself. */
     int64_t wrong[N] = {(y[0] + 1) % CLASSES, (y[1] + 1) % CLASSES};
-    CHECK(tightrope_certify(network, x, wrong, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0) == TIGHTROPE_OK);
+    CHECK(tightrope_certify(network, x, wrong, N, &region, TIGHTROPE_IBP, NULL, 0, found, NULL, 0, NULL, 0) == TIGHTROPE_OK);
     CHECK(found[0].verdict == TIGHTROPE_FALSIFIED && isnan(found[0].attack_margin));
 
     tightrope_tightness_figures figures[N];
@@ -113,7 +113,7 @@ static void bounds_and_certificates(const char *folder, const float *x)
     }
 
     /* Without a method and an attack there is nothing to say, which is said. */
-    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_NONE, NULL, found, margins, N * CLASSES, points,
+    CHECK(tightrope_certify(network, x, y, N, &region, TIGHTROPE_NONE, NULL, 0, found, margins, N * CLASSES, points,
                             N * INPUTS) == TIGHTROPE_OK);
     for (int i = 0; i < N * CLASSES; i++)
         CHECK(isnan(margins[i]));
@@ -123,24 +123,24 @@ static void bounds_and_certificates(const char *folder, const float *x)
     tightrope_region ball = region, empty = region;
     ball.norm = TIGHTROPE_L2;
     empty.clip_low = 2;
-    REFUSED(tightrope_certify(network, x, outside, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
+    REFUSED(tightrope_certify(network, x, outside, N, &region, TIGHTROPE_IBP, NULL, 0, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "0..10");
-    REFUSED(tightrope_certify(network, x, y, N, &region, 9, NULL, found, NULL, 0, NULL, 0), TIGHTROPE_INPUT_ERROR,
+    REFUSED(tightrope_certify(network, x, y, N, &region, 9, NULL, 0, found, NULL, 0, NULL, 0), TIGHTROPE_INPUT_ERROR,
             "tightrope_method");
-    REFUSED(tightrope_certify(network, x, y, N, &empty, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
+    REFUSED(tightrope_certify(network, x, y, N, &empty, TIGHTROPE_IBP, NULL, 0, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "clipping");
-    REFUSED(tightrope_certify(NULL, x, y, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
+    REFUSED(tightrope_certify(NULL, x, y, N, &region, TIGHTROPE_IBP, NULL, 0, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "network: found a null pointer");
-    REFUSED(tightrope_certify(network, NULL, y, N, &region, TIGHTROPE_IBP, NULL, found, NULL, 0, NULL, 0),
+    REFUSED(tightrope_certify(network, NULL, y, N, &region, TIGHTROPE_IBP, NULL, 0, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "x: found a null pointer");
     REFUSED(tightrope_tightness(network, x, y, N, &ball, figures), TIGHTROPE_INPUT_ERROR, "l-inf");
     REFUSED(tightrope_bounds(network, x, N, &region, TIGHTROPE_NONE, lower, upper, N * CLASSES),
             TIGHTROPE_INPUT_ERROR, "TIGHTROPE_NONE");
     REFUSED(tightrope_evaluate(network, x, N, logits, CLASSES), TIGHTROPE_INPUT_ERROR, "accepted: 20");
-    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_IBP, NULL, found, margins, CLASSES, NULL, 0),
+    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_IBP, NULL, 0, found, margins, CLASSES, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "margins: found a length of 10; accepted: 20");
     tightrope_attack endless = {.steps = 1, .restarts = UINT32_MAX, .seed = 0};
-    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_NONE, &endless, found, NULL, 0, NULL, 0),
+    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_NONE, &endless, 0, found, NULL, 0, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "restarts");
     tightrope_region huge = {.eps = 1e308, .norm = TIGHTROPE_LINF};
     REFUSED(tightrope_tightness(network, x, y, N, &huge, figures), TIGHTROPE_INPUT_ERROR, "overflow");
@@ -193,10 +193,99 @@ static void smoothing(const char *folder, const float *x)
     tightrope_network_free(network);
 }
 
-static int stop(void *user, uint64_t subproblems)
+struct watch {
+    uint64_t told, most;
+};
+
+static int watch(void *user, uint64_t done)
 {
-    *(uint64_t *)user = subproblems;
-    return 1;
+    struct watch *watch = user;
+    watch->told = done;
+    return done >= watch->most;
+}
+
+/* Models in memory, of another shape and behind a normalisation; searches, constants, and calls that are
+ * ended. */
+static void doors(const char *folder, const float *x)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/mnist-cnn-pgd0.1.onnx", folder);
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL);
+    static uint8_t bytes[4 << 20];
+    size_t len = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    tightrope_network *stored = NULL, *network = NULL, *scaled = NULL;
+    CHECK(tightrope_network_load(path, &stored) == TIGHTROPE_OK);
+    size_t shape[] = {1, 1, 28, 28};
+    double mean = 0.5, std = 0.25;
+    tightrope_model model = {.data = bytes, .data_len = len, .input_shape = shape, .input_axes = 4};
+    CHECK(tightrope_network_open(&model, &network) == TIGHTROPE_OK);
+    model.mean = &mean, model.std = &std, model.channels = 1;
+    CHECK(tightrope_network_open(&model, &scaled) == TIGHTROPE_OK);
+    static float moved[N * INPUTS];
+    for (int i = 0; i < N * INPUTS; i++)
+        moved[i] = (x[i] - 0.5F) / 0.25F;
+    float one[N * CLASSES], two[N * CLASSES], three[N * CLASSES];
+    CHECK(tightrope_evaluate(stored, moved, N, one, N * CLASSES) == TIGHTROPE_OK);
+    CHECK(tightrope_evaluate(network, moved, N, two, N * CLASSES) == TIGHTROPE_OK);
+    CHECK(tightrope_evaluate(scaled, x, N, three, N * CLASSES) == TIGHTROPE_OK);
+    for (int i = 0; i < N * CLASSES; i++)
+        CHECK(one[i] == two[i] && fabs(one[i] - three[i]) < 1e-4);
+    tightrope_network *none = NULL;
+    model.path = path;
+    REFUSED(tightrope_network_open(&model, &none), TIGHTROPE_INPUT_ERROR, "one of the two");
+    model.path = NULL, model.data_len = len / 2;
+    REFUSED(tightrope_network_open(&model, &none), TIGHTROPE_MODEL_ERROR, "model in memory");
+    model.data_len = 0;
+    REFUSED(tightrope_network_open(&model, &none), TIGHTROPE_INPUT_ERROR, "and no data");
+    model.data_len = len, std = 0;
+    REFUSED(tightrope_network_open(&model, &none), TIGHTROPE_INPUT_ERROR, "positive deviations");
+    CHECK(none == NULL);
+
+    double constant = -1;
+    CHECK(tightrope_lipschitz(network, &constant) == TIGHTROPE_OK && constant > 1 && isfinite(constant));
+    tightrope_smoothing how = tightrope_smoothing_defaults();
+    how.n = 200, how.lipschitz = -1;
+    tightrope_smoothed aware[N];
+    CHECK(tightrope_smooth(network, x, N, &how, aware) == TIGHTROPE_OK && aware[0].samples >= 200);
+    how.lipschitz = NAN;
+    CHECK(tightrope_smooth(network, x, N, &how, aware) != TIGHTROPE_PANIC);
+    struct base base = {network, 0, 0};
+    how.lipschitz = 1;
+    REFUSED(tightrope_smooth_classifier(classify, &base, CLASSES, x, N, INPUTS, &how, aware),
+            TIGHTROPE_INPUT_ERROR, "accepted: with a network");
+
+    int64_t y[N];
+    for (int n = 0; n < N; n++) {
+        y[n] = 0;
+        for (int c = 1; c < CLASSES; c++)
+            if (three[n * CLASSES + c] > three[n * CLASSES + y[n]])
+                y[n] = c;
+    }
+    tightrope_region region = {.eps = 0.02, .norm = TIGHTROPE_LINF, .clip = true, .clip_low = 0, .clip_high = 1};
+    tightrope_certificate found[N];
+    CHECK(tightrope_certify(scaled, x, y, N, &region, TIGHTROPE_COMPLETE, NULL, 60, found, NULL, 0, NULL, 0) ==
+          TIGHTROPE_OK);
+    CHECK(found[0].verdict != TIGHTROPE_UNKNOWN && found[1].verdict != TIGHTROPE_UNKNOWN);
+    REFUSED(tightrope_certify(scaled, x, y, N, &region, TIGHTROPE_COMPLETE, NULL, -1, found, NULL, 0, NULL, 0),
+            TIGHTROPE_INPUT_ERROR, "timeout_seconds");
+
+    /* Ended before the first input, and after the first of two. */
+    struct watch ending = {0, 0};
+    tightrope_watch(watch, &ending);
+    REFUSED(tightrope_certify(network, x, y, N, &region, TIGHTROPE_IBP, NULL, 0, found, NULL, 0, NULL, 0),
+            TIGHTROPE_INTERRUPTED, "after 0 inputs");
+    CHECK(found[0].predicted == -1 && found[0].verdict == TIGHTROPE_UNKNOWN && isnan(found[0].margin));
+    how.lipschitz = 0, ending.most = 1;
+    REFUSED(tightrope_smooth(network, x, N, &how, aware), TIGHTROPE_INTERRUPTED, "after 1 inputs");
+    CHECK(aware[0].samples >= 200 && aware[1].samples == 0 && aware[1].predicted == -1 && aware[1].radius == 0);
+    ending.most = 100;
+    CHECK(tightrope_smooth(network, x, N, &how, aware) == TIGHTROPE_OK && ending.told == N);
+    tightrope_watch(NULL, NULL);
+    tightrope_network_free(stored);
+    tightrope_network_free(network);
+    tightrope_network_free(scaled);
 }
 
 static void verdicts(const char *folder)
@@ -208,31 +297,33 @@ static void verdicts(const char *folder)
     size_t counts[] = {1, 1};
     float witness[2] = {-9, -9}, torque;
     tightrope_outcome found;
-    CHECK(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, 60, NULL, NULL, &found, witness, 2) ==
+    CHECK(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, 60, &found, witness, 2) ==
           TIGHTROPE_OK);
     CHECK(found.answer == TIGHTROPE_UNSAT && found.subproblems >= 1 && witness[0] == -9);
-    CHECK(tightrope_verify(network, lower, upper, rows, bounds, counts, 2, 60, NULL, NULL, &found, witness, 2) ==
+    CHECK(tightrope_verify(network, lower, upper, rows, bounds, counts, 2, 60, &found, witness, 2) ==
           TIGHTROPE_OK);
     CHECK(found.answer == TIGHTROPE_SAT && witness[0] >= 0.3F && witness[0] <= 1 && witness[1] >= 0);
     CHECK(tightrope_evaluate(network, witness, 1, &torque, 1) == TIGHTROPE_OK && torque >= -1);
     /* Too near to what is true for bounds alone; the caller ends the search. */
     double wide_lower[] = {-1, -2}, wide_upper[] = {0, 0.1}, cap = -1.995, one = 1;
-    uint64_t told = 0;
-    CHECK(tightrope_verify(network, wide_lower, wide_upper, &one, &cap, counts, 1, 0, stop, &told, &found, NULL, 0) ==
+    struct watch ending = {0, 1};
+    tightrope_watch(watch, &ending);
+    CHECK(tightrope_verify(network, wide_lower, wide_upper, &one, &cap, counts, 1, 0, &found, NULL, 0) ==
           TIGHTROPE_OK);
-    CHECK(found.answer == TIGHTROPE_TIMED_OUT && told >= 1);
-    REFUSED(tightrope_verify(network, upper, lower, rows, bounds, counts, 1, 1, NULL, NULL, &found, NULL, 0),
+    CHECK(found.answer == TIGHTROPE_TIMED_OUT && ending.told >= 1);
+    tightrope_watch(NULL, NULL);
+    REFUSED(tightrope_verify(network, upper, lower, rows, bounds, counts, 1, 1, &found, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "entry 0");
-    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 0, 1, NULL, NULL, &found, NULL, 0),
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 0, 1, &found, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "disjuncts");
-    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, NAN, NULL, NULL, &found, NULL, 0),
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, NAN, &found, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "timeout_seconds");
-    REFUSED(tightrope_verify(network, lower, NULL, rows, bounds, counts, 1, 1, NULL, NULL, &found, NULL, 0),
+    REFUSED(tightrope_verify(network, lower, NULL, rows, bounds, counts, 1, 1, &found, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "upper");
-    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, 1, NULL, NULL, &found, witness, 3),
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 1, 1, &found, witness, 3),
             TIGHTROPE_INPUT_ERROR, "witness");
     counts[0] = SIZE_MAX;
-    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 2, 1, NULL, NULL, &found, NULL, 0),
+    REFUSED(tightrope_verify(network, lower, upper, rows, bounds, counts, 2, 1, &found, NULL, 0),
             TIGHTROPE_INPUT_ERROR, "counts");
     tightrope_network_free(network);
 }
@@ -244,11 +335,14 @@ int main(int argc, char **argv)
         return 2;
     }
     CHECK(strlen(tightrope_version()) >= 5 && strlen(tightrope_last_error()) == 0);
+    CHECK(tightrope_set_threads(2) == TIGHTROPE_OK);
+    REFUSED(tightrope_set_threads(2), TIGHTROPE_INPUT_ERROR, "before the first computation");
     static float x[N * INPUTS];
     inputs(x);
     bounds_and_certificates(argv[1], x);
     smoothing(argv[1], x);
     verdicts(argv[1]);
+    doors(argv[1], x);
 
     tightrope_network *none = NULL;
     REFUSED(tightrope_network_load("missing.onnx", &none), TIGHTROPE_MODEL_ERROR, "missing.onnx");

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     report(&runs, &summaries, args.lenient)?;
     let names = names(&args.run);
     if let Some(path) = &args.svg {
-        let picture = picture::draw(&runs, &names).with_context(|| path.display().to_string())?;
+        let picture = picture::curves(&runs, &names).svg().with_context(|| path.display().to_string())?;
         output::write_file(path, &picture)?;
     }
     if args.json {
@@ -110,7 +110,7 @@ fn report(runs: &[Results], summaries: &[CurveSummary], lenient: bool) -> Result
 }
 
 /// File names without folder and ending where that tells them apart, else whole paths.
-fn names(files: &[PathBuf]) -> Vec<String> {
+pub(crate) fn names(files: &[PathBuf]) -> Vec<String> {
     let short = |file: &PathBuf| {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.strip_suffix(".gz").unwrap_or(&name);

@@ -33,7 +33,7 @@ pub(crate) struct Asked<'a> {
 
 /// The verdicts of the instances of one network, or of all.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Counts {
+pub(crate) struct Counts {
     instances: usize,
     unsat: usize,
     sat: usize,
@@ -50,8 +50,23 @@ struct Counts {
     total_seconds: f64,
 }
 
+/// What [`Counts::row`] has.
+pub(crate) const COLUMNS: [&str; 11] = [
+    "network",
+    "instances",
+    "unsat",
+    "sat",
+    "unknown",
+    "timed out",
+    "errors",
+    "contradictions",
+    "median s",
+    "greatest s",
+    "total s",
+];
+
 impl Counts {
-    fn new<'r>(records: impl Iterator<Item = &'r VerifyRecord>) -> Self {
+    pub(crate) fn new<'r>(records: impl Iterator<Item = &'r VerifyRecord>) -> Self {
         let (mut counts, mut seconds) = (Self::default(), Vec::new());
         for record in records {
             counts.instances += 1;
@@ -75,7 +90,7 @@ impl Counts {
         counts
     }
 
-    fn row(&self, name: &str) -> Vec<String> {
+    pub(crate) fn row(&self, name: &str) -> Vec<String> {
         let seconds = |s: Option<f64>| s.map_or(String::new(), |s| format!("{s:.3}"));
         let counts = [
             self.instances,
@@ -139,7 +154,8 @@ pub(crate) fn run(asked: &Asked) -> Result<()> {
         show(&networks, &all)
     })?;
     if let Some(path) = asked.svg {
-        output::write_file(path, &picture::solved(&settled_seconds(&records), records.len())?)?;
+        let solved = vec![(String::new(), settled_seconds(&records))];
+        output::write_file(path, &picture::solved(solved).svg()?)?;
     }
     if ended.is_ok() && contradictions > 0 {
         return Err(output::Failure::Output(anyhow!(
@@ -149,7 +165,7 @@ pub(crate) fn run(asked: &Asked) -> Result<()> {
     ended
 }
 
-fn settled_seconds(records: &[VerifyRecord]) -> Vec<f64> {
+pub(crate) fn settled_seconds(records: &[VerifyRecord]) -> Vec<f64> {
     let mut seconds: Vec<f64> = records.iter().filter(|r| is_settled(r)).map(|r| r.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     seconds
@@ -158,20 +174,7 @@ fn settled_seconds(records: &[VerifyRecord]) -> Vec<f64> {
 /// A row for each network, and one for all where there are several.
 fn show(networks: &[(&str, Counts)], all: &Counts) -> String {
     let mut table = Table::new();
-    let header = [
-        "network",
-        "instances",
-        "unsat",
-        "sat",
-        "unknown",
-        "timed out",
-        "errors",
-        "contradictions",
-        "median s",
-        "greatest s",
-        "total s",
-    ];
-    table.load_preset(presets::ASCII_MARKDOWN).set_header(header);
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(COLUMNS);
     for (network, counts) in networks {
         let name = Path::new(network)
             .file_name()

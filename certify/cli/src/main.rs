@@ -12,6 +12,7 @@ mod lipschitz;
 mod merge;
 mod output;
 mod picture;
+mod report;
 mod session;
 mod smooth;
 mod status;
@@ -56,6 +57,8 @@ enum Command {
     Status(status::Args),
     /// Tabulate and draw certified accuracy against radius, of our runs and anybody's tables.
     Curve(curve::Args),
+    /// Make one page of runs to look at: what was asked, tables, figures, the hardest inputs.
+    Report(report::Args),
     /// Measure how tight interval bounds are on a network; a diagnostic, not a certificate.
     ///
     /// Tightness is the radius that a box of inputs truly gives a linear
@@ -106,6 +109,7 @@ fn run(command: Command) -> Result<()> {
         Command::Merge(args) => merge::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Curve(args) => curve::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Tightness(args) => tightness::run(&args),
         Command::Lipschitz(args) => lipschitz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
