@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{refused, run, stdout};
+use common::{records, refused, run, stdout};
 
 #[test]
 fn pages_say_what_is_missing() {
@@ -16,6 +16,7 @@ fn pages_say_what_is_missing() {
     stdout(&run(&["report", out, "--html", html]));
     let page = std::fs::read_to_string(html).expect("written");
     assert_eq!(page.matches("<img").count(), 4, "an image for each input");
+    assert_eq!(records(std::path::Path::new(out)).1.len(), 4);
     let text = std::fs::read_to_string(out).expect("written");
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     // A record short, the next cut off, and images that are no longer there under their name.
