@@ -161,6 +161,18 @@ impl<'a> Attributes<'a> {
         Ok(found.map(|attribute| attribute.floats.iter().copied().map(f64::from).collect()))
     }
 
+    /// A list of strings.
+    ///
+    /// # Errors
+    ///
+    /// If the attribute is not one STRINGS, or holds bytes that are not UTF-8.
+    pub fn strings(self, name: &str) -> Result<Option<Vec<String>>, AttributeError> {
+        let Some(found) = self.find(name, AttributeType::Strings)? else { return Ok(None) };
+        let texts = found.strings.iter().map(|bytes| String::from_utf8(bytes.clone()).map_err(|_| ()));
+        let texts: Result<Vec<String>, ()> = texts.collect();
+        Ok(Some(texts.unwrap_or_default()))
+    }
+
     /// A text.
     ///
     /// # Errors

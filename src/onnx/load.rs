@@ -1,16 +1,18 @@
 //! A model file to a [`Graph`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use ndarray::ArrayD;
 use thiserror::Error;
 
+use super::attributes::Attributes;
 use super::file::{self, FileError};
 use super::lower::{Lowering, NodeError, Value, label, unsupported};
 use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::dimension::Value as Length;
 use super::proto::type_proto::Value as Type;
-use super::proto::{GraphProto, ModelProto, ValueInfoProto};
+use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use super::tensor::{Tensor, TensorError};
 use crate::graph::{Graph, Node};
 use crate::ops::{Affine, Op, Sparse};
@@ -24,6 +26,11 @@ pub struct LoadOptions {
     /// The shape of one network input, where the model leaves axes open or
     /// fixes a batch. By default a leading open axis is the batch and becomes 1.
     pub input_shape: Option<Vec<usize>>,
+    /// Values of inputs that are not perturbed, by their names: of a model with several all but one.
+    pub fixed: BTreeMap<String, ArrayD<f32>>,
+    /// Which output is the network's. By default the only one, or the only one that holds numbers: of a
+    /// label and scores the scores. Of a label alone, the scores of which it is the greatest.
+    pub output: Option<String>,
 }
 
 /// Why a model cannot be loaded. Every message names the file.
@@ -108,7 +115,7 @@ pub fn load_with_files(
 ) -> Result<(Graph, Vec<PathBuf>), LoadError> {
     let path = path.as_ref();
     let (model, files) = file::read_with_files(path)?;
-    Ok((from_proto(path, &model, options)?, files))
+    Ok((from_proto(path, model, options)?, files))
 }
 
 /// Loads a model from memory, without external data.
@@ -116,7 +123,7 @@ pub fn load_with_files(
 /// # Errors
 /// As for [`load`].
 pub fn load_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Graph, LoadError> {
-    from_proto(Path::new("(model in memory)"), &file::from_bytes(bytes)?, options)
+    from_proto(Path::new("(model in memory)"), file::from_bytes(bytes)?, options)
 }
 
 /// A named value of a model.
@@ -156,25 +163,92 @@ pub fn load_ports(
     ports(path, &file::read(path)?, options, hidden)
 }
 
-fn from_proto(path: &Path, model: &ModelProto, options: &LoadOptions) -> Result<Graph, LoadError> {
-    if let Some(graph) = &model.graph {
-        let constants: HashSet<&str> =
-            graph.initializer.iter().map(super::proto::TensorProto::name).collect();
-        let inputs: Vec<_> = graph.input.iter().filter(|v| !constants.contains(v.name())).collect();
-        let names = |list: &[&ValueInfoProto]| {
-            list.iter().map(|v| format!("`{}`", v.name())).collect::<Vec<_>>().join(", ")
-        };
-        let refused = |found, accepted| LoadError::Interface { file: path.to_owned(), found, accepted };
-        if inputs.len() != 1 {
-            let found = format!("inputs {}", names(&inputs));
-            return Err(refused(found, "a network with exactly one input"));
-        }
-        if graph.output.len() != 1 {
-            let found = format!("outputs {}", names(&graph.output.iter().collect::<Vec<_>>()));
-            return Err(refused(found, "a network with exactly one output"));
-        }
+fn from_proto(path: &Path, mut model: ModelProto, options: &LoadOptions) -> Result<Graph, LoadError> {
+    let Some(graph) = &model.graph else { return Ok(ports(path, &model, options, &[])?.graph) };
+    let refused = |found, accepted| LoadError::Interface { file: path.to_owned(), found, accepted };
+    let names = |list: &[&str]| list.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
+    let constants: HashSet<&str> = graph.initializer.iter().map(super::proto::TensorProto::name).collect();
+    let inputs: Vec<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
+    let inputs: Vec<&str> = inputs.into_iter().filter(|name| !constants.contains(name)).collect();
+    if let Some(name) = options.fixed.keys().find(|name| !inputs.contains(&&***name)) {
+        return Err(refused(format!("no input `{name}` but {}", names(&inputs)), "the name of an input"));
     }
-    Ok(ports(path, model, options, &[])?.graph)
+    if inputs.iter().filter(|name| !options.fixed.contains_key(**name)).count() != 1 {
+        let accepted = "a network with exactly one input besides those that are fixed (--fix NAME=FILE.npy)";
+        return Err(refused(format!("inputs {}", names(&inputs)), accepted));
+    }
+    let (output, ranked) = choose(graph, options)
+        .map_err(|found| refused(found, "one output with numbers, or the name of one (--output NAME)"))?;
+    if let Some(graph) = &mut model.graph {
+        graph.input.retain(|input| !options.fixed.contains_key(input.name()));
+        graph.initializer.extend(options.fixed.iter().map(|(name, value)| TensorProto {
+            name: Some(name.clone()),
+            dims: value.shape().iter().map(|&n| n as i64).collect(),
+            data_type: Some(DataType::Float as i32),
+            float_data: value.iter().copied().collect(),
+            ..TensorProto::default()
+        }));
+        graph.output = vec![ValueInfoProto { name: Some(output), ..ValueInfoProto::default() }];
+    }
+    let graph = ports(path, &model, options, &[])?.graph;
+    if ranked && graph.output_shape.iter().filter(|&&n| n > 1).count() != 1 {
+        let found = format!("the position of the greatest in {:?}", graph.output_shape);
+        return Err(refused(found, "the greatest of one score for each class"));
+    }
+    Ok(graph)
+}
+
+/// The name of the value that is the network's output, and whether the model only says which of its entries is
+/// the greatest.
+fn choose(graph: &GraphProto, options: &LoadOptions) -> Result<(String, bool), String> {
+    let names: Vec<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
+    let maker = |name: &str| graph.node.iter().find(|node| node.output.iter().any(|o| o == name));
+    // What stands behind the scores of a classifier is passed over.
+    let scores = |name: &str| -> Option<(String, bool)> {
+        let mut at = name.to_owned();
+        loop {
+            let node = maker(&at)?;
+            let first = node.input.first()?;
+            at = match node.op_type() {
+                "ZipMap" => return Some((first.clone(), false)),
+                "ArgMax" => {
+                    let axis = Attributes::new(node).int("axis").ok()?.unwrap_or(0);
+                    return [1, -1].contains(&axis).then(|| (first.clone(), true));
+                }
+                // The label comes first, the scores behind it.
+                "LinearClassifier" => return Some((node.output.get(1)?.clone(), true)),
+                "ArrayFeatureExtractor" => node.input.get(1)?.clone(),
+                "Cast" | "Reshape" | "Squeeze" | "Identity" | "LabelEncoder" | "Flatten" => first.clone(),
+                _ => return None,
+            };
+        }
+    };
+    let holds_numbers = |value: &&ValueInfoProto| match value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(Type::TensorType(tensor)) => matches!(
+            DataType::try_from(tensor.elem_type()),
+            Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+        ),
+        Some(Type::SequenceType(_)) => maker(value.name()).is_some_and(|node| node.op_type() == "ZipMap"),
+        _ => false,
+    };
+    let chosen = match &options.output {
+        Some(name) if names.contains(&&**name) => name.clone(),
+        // A value inside the model may be meant.
+        Some(name) if maker(name).is_some() => return Ok((name.clone(), false)),
+        Some(name) => return Err(format!("no output `{name}`")),
+        None => match (&names[..], &graph.output.iter().filter(holds_numbers).collect::<Vec<_>>()[..]) {
+            ([only], _) => (*only).to_owned(),
+            (_, [one]) => one.name().to_owned(),
+            _ => {
+                let list = names.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>();
+                return Err(format!("outputs {}", list.join(", ")));
+            }
+        },
+    };
+    let tensor = graph.output.iter().filter(holds_numbers).any(|value| value.name() == chosen)
+        && maker(&chosen).is_none_or(|node| node.op_type() != "ZipMap");
+    let behind = if tensor { None } else { scores(&chosen) };
+    Ok(behind.unwrap_or((chosen, false)))
 }
 
 fn ports(
@@ -251,7 +325,7 @@ fn ports(
     for tensor in &graph.initializer {
         let value =
             Tensor::from_proto(tensor).map_err(|problem| LoadError::Initializer { file: file(), problem })?;
-        lowering.define(tensor.name(), value);
+        lowering.define(tensor.name(), value, tensor.data_type());
     }
     for (i, node) in graph.node.iter().enumerate().filter(|(i, _)| needed[*i]) {
         lowering.node(i, node, &read).map_err(|e| node_error(&label(i, node), node.op_type(), e))?;

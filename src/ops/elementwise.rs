@@ -80,6 +80,11 @@ pub trait Function: Debug + Send + Sync {
         Some(if least > greatest || least.is_nan() { least } else { greatest })
     }
 
+    /// A slope that steers a search where the derivative says nothing, as on a staircase.
+    fn guide(&self, _i: usize, _x: f64) -> Option<f64> {
+        None
+    }
+
     /// Whether `eval` does not depend on the entry. Only then may tensors be evaluated in pieces, or
     /// side by side; a function that does not say so is evaluated correctly, but slowly.
     fn is_uniform(&self) -> bool {

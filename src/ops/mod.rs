@@ -14,6 +14,7 @@
 //! is a slice of `batch * len` entries, one input after the other.
 
 mod affine;
+mod choice;
 mod conv;
 mod dense;
 mod elementwise;
@@ -26,10 +27,12 @@ mod product;
 mod relaxation;
 mod scale;
 mod sparse;
+mod steps;
 mod sum;
 mod weights;
 
 pub use affine::{Affine, SingleError};
+pub use choice::{Chain, Choice, Link};
 pub use conv::Conv;
 pub use dense::Dense;
 pub use elementwise::Function;
@@ -42,6 +45,7 @@ pub use product::{MatMul, Product};
 pub use relaxation::{Hint, Line, Lines, Shape};
 pub use scale::Scale;
 pub use sparse::{Groups, Sparse};
+pub use steps::{Rounding, Staircase, Step};
 pub use sum::Sum;
 pub use weights::{Periodic, Pick, Weights};
 

@@ -35,7 +35,7 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn options(&self) -> LoadOptions {
-        LoadOptions { input_shape: self.given_shape.then(|| self.input.clone()) }
+        LoadOptions { input_shape: self.given_shape.then(|| self.input.clone()), ..LoadOptions::default() }
     }
 
     /// The centre of the box.

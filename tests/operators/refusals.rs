@@ -306,7 +306,7 @@ fn models_of_another_form() {
 fn a_shape_that_the_model_does_not_take() {
     let bytes = model(&[0, 3, 0, 0], vec![node("Relu x")], vec![]).encode_to_vec();
     let load = |shape: &[usize]| {
-        load_bytes(&bytes, &LoadOptions { input_shape: Some(shape.to_vec()) })
+        load_bytes(&bytes, &LoadOptions { input_shape: Some(shape.to_vec()), ..LoadOptions::default() })
             .map_err(|error| error.to_string())
     };
     assert_eq!(load(&[1, 3, 4, 5]).expect("a shape that fits").input_shape, [1, 3, 4, 5]);

@@ -204,7 +204,10 @@ pub unsafe extern "C" fn tightrope_network_open(
                 array(model.std, model.channels, "std")?,
             )
         };
-        let options = LoadOptions { input_shape: (!shape.is_empty()).then(|| shape.to_vec()) };
+        let options = LoadOptions {
+            input_shape: (!shape.is_empty()).then(|| shape.to_vec()),
+            ..LoadOptions::default()
+        };
         let graph = match (path, data) {
             (Some(path), []) => load(path, &options),
             (None, data @ [_, ..]) => load_bytes(data, &options),

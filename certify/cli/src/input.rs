@@ -9,12 +9,12 @@ use tightrope::bounds::Eps;
 use tightrope::data::{Arrangement, Dataset};
 use tightrope::exec::Plan;
 use tightrope::graph::Graph;
-use tightrope::onnx::{LoadOptions, load_with_files};
+use tightrope::onnx::load_with_files;
 use tightrope::runs::provenance::fingerprint;
 use tightrope::runs::selection::{self, Shard};
 use tightrope::runs::{Inputs, Pixels, Range, Selection};
 
-use crate::args::{Clip, Shape};
+use crate::args::{Clip, ModelArgs};
 use crate::card::Card;
 use crate::output::{self, Failure, Result};
 use crate::session::Subject;
@@ -47,9 +47,8 @@ pub(crate) struct InputArgs {
     /// Standard deviation to divide by after --mean: one, or one per channel.
     #[arg(long, value_delimiter = ',', requires = "mean")]
     std: Vec<f64>,
-    /// Shape of one input, for networks that leave it open: 1,3,224,224.
-    #[arg(long)]
-    input_shape: Option<Shape>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Threads [default: all cores]. Results do not depend on it.
     #[arg(long)]
     threads: Option<usize>,
@@ -80,7 +79,7 @@ impl InputArgs {
     /// Loads the model with its card and data; of the inputs every `skip`-th.
     pub(crate) fn load(&self, model: &Path, skip: usize) -> Result<Loaded> {
         let card = Card::beside(model)?;
-        let options = LoadOptions { input_shape: self.input_shape.clone().map(|s| s.0) };
+        let options = self.model.options()?;
         let (mut graph, weights) = load_with_files(model, &options)?;
         // With a single class every decision would be certified.
         if graph.output_len() < 2 {
@@ -124,6 +123,7 @@ impl InputArgs {
             "input_shape": shape,
         });
         let mut header = header.as_object().cloned().unwrap_or_default();
+        header.extend(ModelArgs::header(&options));
         if let Some(classes) = data.classes() {
             header.insert("classes".into(), json!(classes));
         }

@@ -5,26 +5,25 @@ use std::path::PathBuf;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use tightrope::graph::Graph;
-use tightrope::onnx::{LoadOptions, load};
+use tightrope::onnx::load;
 use tightrope::ops::ANALYSES;
 
-use crate::args::Shape;
+use crate::args::ModelArgs;
 use crate::output::{self, Result};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// An ONNX network, plain or gzipped.
     model: PathBuf,
-    /// Shape of one input, for networks that leave it open: 1,3,224,224.
-    #[arg(long)]
-    input_shape: Option<Shape>,
+    #[command(flatten)]
+    open: ModelArgs,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let graph = load(&args.model, &LoadOptions { input_shape: args.input_shape.clone().map(|s| s.0) })?;
+    let graph = load(&args.model, &args.open.options()?)?;
     let description = describe(&args.model.display().to_string(), &graph);
     if args.json {
         return output::print(&serde_json::to_string_pretty(&description)?);

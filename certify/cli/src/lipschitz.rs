@@ -6,10 +6,10 @@ use std::str::FromStr;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use tightrope::lipschitz::{NodeReport, Report};
-use tightrope::onnx::{LoadOptions, load};
+use tightrope::onnx::load;
 use tightrope::smoothing::radius::Lipschitz;
 
-use crate::args::Shape;
+use crate::args::ModelArgs;
 use crate::output::{self, Result};
 
 #[derive(clap::Args)]
@@ -23,9 +23,8 @@ pub(crate) struct Args {
     /// Standard deviation to divide by after --mean: one, or one per channel.
     #[arg(long, value_delimiter = ',', requires = "mean")]
     std: Vec<f64>,
-    /// Shape of one input, for networks that leave it open: 1,3,224,224.
-    #[arg(long)]
-    input_shape: Option<Shape>,
+    #[command(flatten)]
+    open: ModelArgs,
     /// Print one JSON object (a line) for each network instead of tables.
     #[arg(long)]
     json: bool,
@@ -33,7 +32,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     for (i, model) in args.model.iter().enumerate() {
-        let mut graph = load(model, &LoadOptions { input_shape: args.input_shape.clone().map(|s| s.0) })?;
+        let mut graph = load(model, &args.open.options()?)?;
         if !args.mean.is_empty() {
             graph = graph.normalized(&args.mean, &args.std)?;
         }

@@ -1,11 +1,11 @@
 //! Networks: loading, evaluation, bounds on outputs, Lipschitz constants.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use ndarray::Array2;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
+use ndarray::{Array2, ArrayD};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -167,16 +167,25 @@ impl Question for Outputs<'_> {
 impl Network {
     /// Reads an ONNX file, or the bytes of one.
     #[new]
-    #[pyo3(signature = (model, input_shape, mean, std))]
+    #[pyo3(signature = (model, input_shape, mean, std, fix, output))]
     fn new(
         py: Python,
         model: Model,
         input_shape: Option<Vec<usize>>,
         mean: Vec<f64>,
         std: Vec<f64>,
+        fix: HashMap<String, PyReadonlyArrayDyn<f32>>,
+        output: Option<String>,
     ) -> PyResult<Self> {
+        let fixed: BTreeMap<String, ArrayD<f32>> =
+            fix.into_iter().map(|(name, values)| (name, values.as_array().to_owned())).collect();
         py.detach(|| {
-            let (options, wrong) = (LoadOptions { input_shape }, |e: LoadError| Kind::Model.error(e));
+            let digest = |values: &ArrayD<f32>| fingerprint_of(values.iter().map(|x| x.to_le_bytes()));
+            let digests: BTreeMap<&String, String> =
+                fixed.iter().map(|(name, x)| (name, digest(x))).collect();
+            let stated = json!({"fixed_sha256": digests, "output": output});
+            let options = LoadOptions { input_shape, fixed: fixed.clone(), output: output.clone() };
+            let wrong = |e: LoadError| Kind::Model.error(e);
             let (mut graph, mut header) = match &model {
                 Model::Bytes(bytes) => {
                     let header = json!({"model": null, "model_sha256": fingerprint_of([bytes].iter())});
@@ -187,6 +196,11 @@ impl Network {
                     (graph, of_files(file, &weights).map_err(|e| Kind::Model.error(e))?)
                 }
             };
+            for (name, value) in stated.as_object().into_iter().flatten() {
+                if !value.is_null() && *value != json!({}) {
+                    header[name] = value.clone();
+                }
+            }
             header["mean"] = json!(mean);
             header["std"] = json!(std);
             header["input_shape"] = json!(graph.input_shape);

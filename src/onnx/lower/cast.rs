@@ -1,9 +1,10 @@
 //! Changes of the element type.
 
 use super::constants::settled;
-use super::{Call, Lowering, NodeError, Value};
+use super::{Call, Lowering, NodeError, Value, choice};
 use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::tensor::Data;
+use crate::ops::Rounding;
 
 /// What a value is cast to.
 #[derive(Clone, Copy)]
@@ -67,15 +68,34 @@ fn cast_to(call: &Call) -> Result<Kind, NodeError> {
     })
 }
 
+/// The numbers that a cast of an activation to integers may give. What lies outside of the type is undefined.
+fn integer_limits(call: &Call) -> Result<(f64, f64), NodeError> {
+    let to = call.int("to", 0)?;
+    match i32::try_from(to).ok().and_then(|t| DataType::try_from(t).ok()) {
+        // No activation leaves these in a network that is of use; narrower types would wrap around.
+        Some(DataType::Int32 | DataType::Int64) => Ok((f64::NEG_INFINITY, f64::INFINITY)),
+        _ => Err(NodeError::Value {
+            what: "the type to cast an activation to",
+            found: to.to_string(),
+            accepted: "floating-point, INT32 or INT64",
+        }),
+    }
+}
+
 /// `Cast`: between numbers for constants; activations stay floating-point, and
 /// are exact whatever their type.
-pub(super) fn cast(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
+pub(super) fn cast(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
     let kind = cast_to(call)?;
     let value = call.input(0)?;
     let tensor = match value {
         Value::Activation { .. } if matches!(kind, Kind::Float(..)) => return Ok(vec![value.clone()]),
+        Value::Activation { .. } if matches!(kind, Kind::Int) => {
+            let limits = integer_limits(call)?;
+            return Ok(vec![choice::stairs(graph, call, value, Rounding::Truncate, limits)?]);
+        }
         Value::Activation { .. } => {
-            return Err(NodeError::OnlyConstants("Cast to integers".into(), "rounding is not continuous"));
+            let reason = "only 0 is false, so no bound of it shrinks with its input";
+            return Err(NodeError::OnlyConstants("Cast to truth values".into(), reason));
         }
         Value::Constant(tensor) => tensor,
     };

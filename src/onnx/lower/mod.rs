@@ -3,15 +3,19 @@
 
 mod arithmetic;
 mod cast;
+mod choice;
 mod constants;
 mod conv;
 mod einsum;
 mod error;
 mod functions;
 mod layout;
+mod learn;
 mod matmul;
 mod normalize;
 mod pool;
+mod quantized;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shapes;
@@ -66,6 +70,8 @@ struct Call<'a> {
     /// Version of the ONNX operator set.
     opset: i64,
     inputs: Vec<Option<Value>>,
+    /// The element types of inputs that are initializers, as the model numbers them; 0 for others.
+    types: &'a [i32],
     attributes: Attributes<'a>,
     /// Number of outputs up to the last that has a name.
     named: usize,
@@ -128,10 +134,7 @@ type Handler = fn(&mut Lowering, &Call) -> Result<Vec<Value>, NodeError>;
 /// Why an operator cannot be lowered at all; `None` if it can, at least on
 /// constants.
 pub(super) fn unsupported(node: &NodeProto) -> Option<&'static str> {
-    if !matches!(node.domain(), "" | "ai.onnx") {
-        return Some("not of the standard ONNX domain");
-    }
-    table::find(node.op_type()).err()
+    table::find(node.domain(), node.op_type()).err()
 }
 
 /// The graph under construction.
@@ -143,6 +146,10 @@ pub(super) struct Lowering {
     names: HashSet<String>,
     lens: Vec<usize>,
     opset: i64,
+    /// Element types of initializers.
+    types: HashMap<String, i32>,
+    /// Truth values that are comparisons with constants.
+    conditions: HashMap<ValueId, choice::Condition>,
 }
 
 impl Lowering {
@@ -157,6 +164,8 @@ impl Lowering {
             names: HashSet::new(),
             lens: vec![len],
             opset,
+            types: HashMap::new(),
+            conditions: HashMap::new(),
         })
     }
 
@@ -175,8 +184,9 @@ impl Lowering {
         Ok(())
     }
 
-    /// Makes a constant known under a name.
-    pub(super) fn define(&mut self, name: &str, tensor: Tensor) {
+    /// Makes a constant of an element type (0 if that is not known) known under a name.
+    pub(super) fn define(&mut self, name: &str, tensor: Tensor, kind: i32) {
+        self.types.insert(name.to_owned(), kind);
         self.values.insert(name.to_owned(), Value::Constant(Arc::new(tensor)));
     }
 
@@ -209,7 +219,10 @@ impl Lowering {
         let up_to_last = |counts: &dyn Fn(&str) -> bool| {
             proto.output.iter().rposition(|name| counts(name)).map_or(0, |last| last + 1)
         };
+        let types: Vec<i32> =
+            proto.input.iter().map(|name| self.types.get(name).copied().unwrap_or(0)).collect();
         let call = Call {
+            types: &types,
             name: &name,
             op: proto.op_type(),
             opset: self.opset,
@@ -218,8 +231,8 @@ impl Lowering {
             named: up_to_last(&|name| !name.is_empty()),
             outputs: up_to_last(&|name| read.contains(name)),
         };
-        let row = table::find(proto.op_type()).map_err(NodeError::Operator)?;
-        if self.opset < row.since {
+        let row = table::find(proto.domain(), proto.op_type()).map_err(NodeError::Operator)?;
+        if proto.domain() != table::LEARN && self.opset < row.since {
             return Err(NodeError::Value {
                 what: "the operator set",
                 found: format!("{}, which has no {}", self.opset, proto.op_type()),
@@ -227,10 +240,7 @@ impl Lowering {
             });
         }
         let before = self.nodes.len();
-        let results = match constants::evaluate(&call, row)? {
-            Some(results) => results,
-            None => (row.handler)(self, &call)?,
-        };
+        let results = self.results(&call, row)?;
         if results.len() < call.outputs {
             return Err(NodeError::Outputs { found: call.outputs, accepted: results.len() });
         }
@@ -243,6 +253,32 @@ impl Lowering {
             }
         }
         Ok(())
+    }
+
+    /// What an operator makes of its inputs: constants of constants.
+    fn results(&mut self, call: &Call, row: &table::Row) -> Result<Vec<Value>, NodeError> {
+        match constants::evaluate(call, row)? {
+            Some(results) => Ok(results),
+            None => (row.handler)(self, call),
+        }
+    }
+
+    /// The result of a standard operator without attributes, as a part of the one of `call`.
+    fn apply(&mut self, call: &Call, op: &'static str, inputs: Vec<Value>) -> Result<Value, NodeError> {
+        let row = table::find("", op).map_err(NodeError::Operator)?;
+        let (plain, types) = (NodeProto::default(), vec![0; inputs.len()]);
+        let part = Call {
+            name: call.name,
+            op,
+            // The meaning of today, whatever the model's.
+            opset: call.opset.max(18),
+            inputs: inputs.into_iter().map(Some).collect(),
+            types: &types,
+            attributes: Attributes::new(&plain),
+            named: 1,
+            outputs: 1,
+        };
+        self.results(&part, row)?.into_iter().next().ok_or(NodeError::MissingInput(0))
     }
 
     /// Appends an operator and returns its result.

@@ -2,8 +2,8 @@
 //! is not. Refusals, and lists of what is supported, are made from it.
 
 use super::{
-    Handler, arithmetic, cast, constants, conv, einsum, functions, layout, matmul, normalize, pool, reduce,
-    resize, softmax,
+    Handler, arithmetic, cast, choice, constants, conv, einsum, functions, layout, learn, matmul, normalize,
+    pool, quantized, recurrent, reduce, resize, softmax,
 };
 
 /// What becomes of an operator.
@@ -61,10 +61,12 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Range"], 11, Kind::Layout, constants::range),
     row(&["Cast"], 1, Kind::Layout, cast::cast),
     row(&["CastLike"], 15, Kind::Layout, cast::cast),
-    row(&["Equal", "Less", "Greater", "And", "Or", "Not", "Floor", "Ceil"], 1, Kind::Constant, constants::only_constants),
+    row(&["Less", "Greater", "Equal"], 1, Kind::Function, choice::compare),
+    row(&["And", "Or", "Not"], 1, Kind::Composite, choice::logic),
+    row(&["Floor", "Ceil"], 1, Kind::Function, choice::integer),
     row(&["Mod"], 10, Kind::Constant, constants::only_constants),
-    row(&["Round"], 11, Kind::Constant, constants::only_constants),
-    row(&["LessOrEqual", "GreaterOrEqual"], 12, Kind::Constant, constants::only_constants),
+    row(&["Round"], 11, Kind::Function, choice::integer),
+    row(&["LessOrEqual", "GreaterOrEqual"], 12, Kind::Function, choice::compare),
     row(&["Identity", "Dropout"], 1, Kind::Layout, layout::identity),
     row(&["Reshape"], 1, Kind::Layout, layout::reshape),
     row(&["Flatten"], 1, Kind::Layout, layout::flatten),
@@ -79,10 +81,15 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["DepthToSpace", "SpaceToDepth"], 1, Kind::Layout, layout::depth),
     row(&["Tile"], 1, Kind::Layout, layout::tile),
     row(&["Trilu"], 14, Kind::Layout, layout::triangle),
-    row(&["DequantizeLinear"], 10, Kind::Layout, constants::dequantize),
+    row(&["DequantizeLinear"], 10, Kind::Layout, quantized::dequantize),
+    row(&["QuantizeLinear"], 10, Kind::Layout, quantized::quantize),
+    row(&["QLinearMatMul"], 10, Kind::Layout, quantized::matmul),
+    row(&["QLinearConv"], 10, Kind::Layout, quantized::convolution),
+    row(&["MatMulInteger", "ConvInteger"], 10, Kind::Layout, quantized::integers),
+    row(&["RNN", "GRU", "LSTM"], 7, Kind::Composite, recurrent::recurrent),
     row(&["Pad"], 1, Kind::Layout, layout::pad),
     row(&["Upsample", "Resize"], 1, Kind::Layout, resize::resize),
-    row(&["Where"], 9, Kind::Layout, layout::select),
+    row(&["Where"], 9, Kind::Layout, choice::select),
     row(&["Add", "Sum", "Sub"], 1, Kind::Affine, arithmetic::add),
     row(&["Neg"], 1, Kind::Affine, arithmetic::negate),
     row(&["Mul"], 1, Kind::Composite, arithmetic::multiply),
@@ -141,10 +148,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "ArgMax", "ArgMin", "Hardmax", "IsInf", "IsNaN", "OneHot"]),
     ("signal processing is not supported by this version", &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
-    ("recurrent networks are not supported by this version", &["GRU", "LSTM", "RNN"]),
-    ("quantised arithmetic of activations is not supported by this version", &[
-        "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
-        "QLinearMatMul", "QuantizeLinear"]),
+    ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
         "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad",
         "Col2Im", "Cosh", "CumSum", "Det", "EyeLike", "GatherElements", "GatherND",
@@ -153,8 +157,47 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "Shrink", "Sinh", "Tan", "ThresholdedRelu",         "Xor"]),
 ];
 
+/// The domain of scikit-learn's models.
+pub(super) const LEARN: &str = "ai.onnx.ml";
+
+/// What is supported of that domain.
+const LEARNT: &[Row] = &[
+    row(&["Scaler"], 1, Kind::Affine, learn::scaler),
+    row(&["Normalizer"], 1, Kind::Composite, learn::normalizer),
+    row(&["LinearClassifier"], 1, Kind::Composite, learn::classifier),
+    row(&["LinearRegressor"], 1, Kind::Affine, learn::regressor),
+];
+
+/// What is not lowered of it, by reason.
+const UNLEARNT: &[(&str, &[&str])] = &[
+    (
+        "trees are no network: a model of another kind",
+        &["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"],
+    ),
+    ("kernels are no network: a model of another kind", &["SVMClassifier", "SVMRegressor"]),
+    (
+        "it gives names or a dictionary; export the scores instead",
+        &[
+            "ArrayFeatureExtractor",
+            "CategoryMapper",
+            "DictVectorizer",
+            "LabelEncoder",
+            "OneHotEncoder",
+            "ZipMap",
+        ],
+    ),
+];
+
 /// The row of an operator, or why there is none.
-pub(super) fn find(op: &str) -> Result<&'static Row, &'static str> {
+pub(super) fn find(domain: &str, op: &str) -> Result<&'static Row, &'static str> {
+    if domain == LEARN {
+        let row = LEARNT.iter().find(|row| row.names.contains(&op));
+        let reason = UNLEARNT.iter().find(|(_, names)| names.contains(&op)).map(|(reason, _)| *reason);
+        return row.ok_or(reason.unwrap_or("of ai.onnx.ml, and unknown to this version"));
+    }
+    if !matches!(domain, "" | "ai.onnx") {
+        return Err("not of the standard ONNX domain");
+    }
     let refused = || REFUSED.iter().find(|(_, names)| names.contains(&op)).map(|(reason, _)| *reason);
     let row = SUPPORTED.iter().find(|row| row.names.contains(&op));
     row.ok_or_else(|| refused().unwrap_or("unknown to this version"))

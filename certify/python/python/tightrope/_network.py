@@ -6,7 +6,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -61,6 +61,8 @@ def load(
     input_shape: Sequence[int] | None = None,
     mean: ArrayLike = (),
     std: ArrayLike = (),
+    fix: Mapping[str, ArrayLike] | None = None,
+    output: str | None = None,
 ) -> Network:
     """Loads an ONNX network, plain or gzipped.
 
@@ -74,6 +76,10 @@ def load(
     mean, std
         Normalisation before the network, one number or one per channel; perturbations then are of
         the pixels before it.
+    fix
+        Values of inputs that are not perturbed, by their names: of a model with several all but one.
+    output
+        The output that is looked at; by default the only one, or of a label and scores the scores.
 
     Raises
     ------
@@ -95,7 +101,9 @@ def load(
         raise InputError(
             f"model: found {type(model).__name__}; accepted: a file, bytes, an onnx.ModelProto or a torch module"
         )
-    return Network(_tightrope.Network(source, shape, *constants), name, (source, shape, *constants))
+    fixed = {str(k): np.ascontiguousarray(v, dtype=np.float32) for k, v in (fix or {}).items()}
+    made_from = (source, shape, *constants, fixed, output)
+    return Network(_tightrope.Network(*made_from), name, made_from)
 
 
 def _exported(module: Any, shape: list[int] | None) -> bytes:
@@ -121,9 +129,9 @@ def _exported(module: Any, shape: list[int] | None) -> bytes:
     return file.getvalue()
 
 
-def _again(source: str | bytes, shape: list[int] | None, mean: list[float], std: list[float]) -> Network:
+def _again(source: str | bytes, shape: list[int] | None, mean: Any, std: Any, fix: Any, output: str | None) -> Network:
     """A network that was sent to another process."""
-    return load(source, input_shape=shape, mean=mean, std=std)
+    return load(source, input_shape=shape, mean=mean, std=std, fix=fix, output=output)
 
 
 class Network:

@@ -13,7 +13,15 @@ _Lines = tuple[str, list[str], BaseException | None]
 _Limits = tuple[float | None, int | None]
 
 class Network:
-    def __new__(cls, model: str | bytes, input_shape: list[int] | None, mean: list[float], std: list[float]) -> Network: ...
+    def __new__(
+        cls,
+        model: str | bytes,
+        input_shape: list[int] | None,
+        mean: list[float],
+        std: list[float],
+        fix: dict[str, NDArray[np.float32]],
+        output: str | None,
+    ) -> Network: ...
     @property
     def input_shape(self) -> list[int]: ...
     @property

@@ -32,7 +32,7 @@ fn every_operator_of_the_standard_is_supported_or_refused_with_a_reason() {
 #[test]
 fn operator_sets_are_those_of_the_standard() {
     for (name, since) in standard() {
-        if let Ok(row) = find(name) {
+        if let Ok(row) = find("", name) {
             assert!(row.since <= since, "{name} exists since {since}, supported from {}", row.since);
         }
     }
@@ -50,7 +50,7 @@ fn the_page_of_operators_is_current() {
          | operator | since | answer |\n|---|--:|---|\n",
     );
     for (name, since) in standard() {
-        let answer = match find(name) {
+        let answer = match find("", name) {
             Ok(row) => row.kind.text().to_owned(),
             Err(reason) => format!("refused: {reason}"),
         };
