@@ -45,6 +45,40 @@ fn all(random: &mut Random, len: usize) -> Vec<Arc<dyn Function>> {
     all
 }
 
+/// Functions with steps, and choices between functions.
+fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
+    let constant = Periodic::constant;
+    let none = (f64::NEG_INFINITY, f64::INFINITY);
+    for rounding in [Rounding::Floor, Rounding::Ceil, Rounding::Nearest, Rounding::Truncate] {
+        for (zero, (low, high)) in [(0.0, none), (3.0, (-2.0, 4.0))] {
+            all.push(Arc::new(Staircase { rounding, scale: None, zero: constant(zero), low, high }));
+        }
+    }
+    for (scale, zero, low, high) in
+        [(0.1, 0.0, -128.0, 127.0), (0.37, 128.0, 0.0, 255.0), (3.0, 1.0, -2.0, 2.0)]
+    {
+        let scale = Some(constant(f64::from(scale as f32)));
+        all.push(Arc::new(Staircase { rounding: Rounding::Nearest, scale, zero: constant(zero), low, high }));
+    }
+    let scaled = |scale: f64, shift: f64| Link::Scale(Some(constant(scale)), Some(constant(shift)));
+    for inclusive in [false, true] {
+        let step = Step { threshold: constant(random.unit()), inclusive };
+        all.push(Arc::new(step.clone()));
+        let chains = [
+            (vec![], vec![scaled(0.1, 0.0)]),
+            (vec![scaled(-2.0, 3.0)], vec![scaled(0.0, 0.7)]),
+            (
+                vec![Link::Function(Arc::new(Tanh)), scaled(3.0, -1.0)],
+                vec![scaled(0.5, 1.0), Link::Function(Arc::new(Sigmoid))],
+            ),
+            (vec![Link::Function(Arc::new(Relu))], vec![Link::Function(Arc::new(Abs)), scaled(-1.0, 0.0)]),
+        ];
+        for (above, below) in chains {
+            all.push(Arc::new(Choice { step: step.clone(), above: Chain(above), below: Chain(below) }));
+        }
+    }
+}
+
 /// An interval of any size, at times around or beside a special point.
 fn interval(random: &mut Random) -> (f64, f64) {
     let special =
@@ -82,7 +116,9 @@ proptest! {
     fn lines_enclose_their_function(seed: u64) {
         let mut random = Random::new(seed);
         let len = 4;
-        for f in all(&mut random, len) {
+        let mut functions = all(&mut random, len);
+        steps(&mut random, &mut functions);
+        for f in functions {
             let i = random.below(len);
             let (l, u) = interval(&mut random);
             let hint = hint(&mut random);
@@ -113,6 +149,38 @@ proptest! {
                     "{f:?} entry {i} over [{l:e}, {u:e}], {hint:?} at {x:e}: {below:e} and {above:e}, allowed {allowed:e}; {lines:?}"
                 );
             }
+        }
+    }
+
+    /// Whatever side of a step a quotient in f32 falls on, near ties too.
+    #[test]
+    fn steps_hold_for_quotients_in_f32(seed: u64) {
+        let mut random = Random::new(seed);
+        let scale = (10f64.powf(2.0 * random.unit()) as f32).max(1e-3);
+        let zero = (random.below(41) as f64 - 20.0).round();
+        let f = Staircase {
+            rounding: Rounding::Nearest,
+            scale: Some(Periodic::constant(scale.into())),
+            zero: Periodic::constant(zero),
+            low: -30.0,
+            high: 30.0,
+        };
+        for _ in 0..40 {
+            // Within a few numbers of f32 of a tie, or anywhere.
+            let tie = (random.below(80) as f32 - 40.0 + 0.5) * scale;
+            let moved = f32::from_bits((tie.to_bits() as i64 + random.below(9) as i64 - 4) as u32);
+            let x = if random.below(4) == 0 { 40.0 * random.unit() as f32 * scale } else { moved };
+            let y = f64::from((x / scale).round_ties_even()) + zero;
+            let y = y.clamp(-30.0, 30.0);
+            let reach = [0.0, 1e-6, 1.0, 30.0][random.below(4)] * f64::from(scale);
+            let (l, u) = (f64::from(x) - reach, f64::from(x) + reach * random.unit().abs());
+            let (range, lines) = (f.range(0, l, u), f.lines(0, l, u, Hint::default()));
+            prop_assert!(range.0 <= y && y <= range.1, "{y} at {x} outside {range:?}");
+            let (below, above) = (excess(lines.lower, x.into(), y, 0.0), excess(lines.upper, x.into(), y, 0.0));
+            prop_assert!(below <= 0.0 && above >= 0.0, "{f:?} over [{l:e}, {u:e}] at {x:e}: {lines:?}, value {y}");
+            let mut data = [x];
+            f.apply32(1, &mut data);
+            prop_assert_eq!(f64::from(data[0]), y);
         }
     }
 

@@ -651,3 +651,88 @@ case("weights/f64 in a convolution", (1, 2, 4, 4), op("Cast d -> w", to=TensorPr
 case("weights/f16, cast", (1, 4), op("Cast h -> w", to=TensorProto.FLOAT), op("MatMul x w"), h=np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float16))
 case("weights/f16 throughout", (1, 4), op("MatMul x w -> m"), op("Add m b"), dtype=np.float16, w=(4, 3), b=(3,), tolerance=2e-3)
 case("weights/f64 cast to f32", (1, 3), op("Cast d -> c", to=TensorProto.FLOAT), op("Mul x c"), d=np.array([1 / 3, 1e5 + 1 / 3, 1e-3]))
+
+# Recurrent -------------------------------------------------------------------
+SEQUENCE = (4, 1, 3)  # steps, batch, entries
+for direction, n in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+    for kind, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4)):
+        case(f"recurrent/{kind} {direction}", SEQUENCE, op(f"{kind} x w r", direction=direction, hidden_size=2),
+             w=(n, 2 * gates, 3), r=(n, 2 * gates, 2))
+        case(f"recurrent/{kind} {direction}, last state", SEQUENCE, op(f"{kind} x w r b -> _ y", direction=direction, hidden_size=2),
+             w=(n, 2 * gates, 3), r=(n, 2 * gates, 2), b=(n, 4 * gates))
+for kind, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4)):
+    case(f"recurrent/{kind} from a state", SEQUENCE, op(f"{kind} x w r b _ h", hidden_size=2), w=(1, 2 * gates, 3), r=(1, 2 * gates, 2),
+         b=(1, 4 * gates), h=(1, 1, 2))
+    case(f"recurrent/{kind} of a batch", (3, 2, 3), op(f"{kind} x w r b", hidden_size=2), w=(1, 2 * gates, 3), r=(1, 2 * gates, 2), b=(1, 4 * gates))
+    case(f"recurrent/{kind} clipped", SEQUENCE, op(f"{kind} x w r b", hidden_size=2, clip=0.5), w=(1, 2 * gates, 3), r=(1, 2 * gates, 2), b=(1, 4 * gates))
+    case(f"recurrent/{kind} with lengths", SEQUENCE, op(f"{kind} x w r b n", hidden_size=2), w=(1, 2 * gates, 3), r=(1, 2 * gates, 2), b=(1, 4 * gates),
+         n=np.array([4], np.int32))
+    case(f"recurrent/{kind} of one step", (1, 1, 3), op(f"{kind} x w r", hidden_size=2), w=(1, 2 * gates, 3), r=(1, 2 * gates, 2))
+    for opset in (7, 14, 22):
+        case(f"recurrent/{kind} opset {opset}", SEQUENCE, op(f"{kind} x w r", hidden_size=2), w=(1, 2 * gates, 3), r=(1, 2 * gates, 2), opset=opset)
+case("recurrent/GRU reset after the product", SEQUENCE, op("GRU x w r b", hidden_size=2, linear_before_reset=1), w=(1, 6, 3), r=(1, 6, 2), b=(1, 12))
+case("recurrent/GRU reset after the product, from a state", SEQUENCE, op("GRU x w r b _ h", hidden_size=2, linear_before_reset=1),
+     w=(1, 6, 3), r=(1, 6, 2), b=(1, 12), h=(1, 1, 2))
+case("recurrent/LSTM with peepholes", SEQUENCE, op("LSTM x w r b _ h c p", hidden_size=2), w=(1, 8, 3), r=(1, 8, 2), b=(1, 16), h=(1, 1, 2), c=(1, 1, 2), p=(1, 6))
+case("recurrent/LSTM whose input forgets", SEQUENCE, op("LSTM x w r b", hidden_size=2, input_forget=1), w=(1, 8, 3), r=(1, 8, 2), b=(1, 16))
+case("recurrent/LSTM last cell", SEQUENCE, op("LSTM x w r b -> _ _ y", hidden_size=2), w=(1, 8, 3), r=(1, 8, 2), b=(1, 16))
+case("recurrent/RNN relu", SEQUENCE, op("RNN x w r b", hidden_size=2, activations=["Relu"]), w=(1, 2, 3), r=(1, 2, 2), b=(1, 4))
+case("recurrent/RNN both ways, other functions", SEQUENCE, op("RNN x w r b", hidden_size=2, direction="bidirectional", activations=["HardSigmoid", "Affine"],
+     activation_alpha=[0.3, 0.5], activation_beta=[0.4, 0.1]), w=(2, 2, 3), r=(2, 2, 2), b=(2, 4))
+case("recurrent/LSTM other functions", SEQUENCE, op("LSTM x w r b", hidden_size=2, activations=["HardSigmoid", "Softsign", "Relu"], activation_alpha=[0.25],
+     activation_beta=[0.5]), w=(1, 8, 3), r=(1, 8, 2), b=(1, 16))
+case("recurrent/state of the input", (1, 1, 2), op("RNN s w r _ _ x", hidden_size=2), s=(3, 1, 3), w=(1, 2, 3), r=(1, 2, 2))
+
+# Quantised -------------------------------------------------------------------
+U8, I8 = (lambda *v: np.array(v, np.uint8)), (lambda *v: np.array(v, np.int8))
+for name, zero in (("u8", np.uint8(128)), ("i8", np.int8(3)), ("u16", np.uint16(30000)), ("i16", np.int16(-7))):
+    case(f"quantised/{name} and back", (1, 5), op("QuantizeLinear x s z -> q"), op("DequantizeLinear q s z"), s=0.05, z=np.array(zero),
+         continuous=False, opset=21)
+case("quantised/saturated", (1, 4), op("QuantizeLinear x s z -> q"), op("DequantizeLinear q s z"), s=0.01, z=np.array(np.int8(0)), continuous=False)
+case("quantised/without zero point", (1, 4), op("QuantizeLinear x s -> q"), op("DequantizeLinear q s"), s=0.1, continuous=False)
+case("quantised/along an axis", (1, 3, 2), op("QuantizeLinear x s z -> q", axis=1), op("DequantizeLinear q s z", axis=1), s=[0.1, 0.3, 0.07], z=I8(0, 5, -3),
+     continuous=False)
+case("quantised/ties", (1, 5), op("QuantizeLinear x s z -> q"), op("DequantizeLinear q s z"), s=0.5, z=np.array(np.int8(0)), x=[0.25, 0.75, -0.25, -0.75, 1.25],
+     continuous=False)
+case("quantised/weights that are floats", (1, 4), op("QuantizeLinear w s z -> q"), op("DequantizeLinear q s z -> v"), op("MatMul x v"), w=(4, 3), s=0.07,
+     z=np.array(np.int8(0)))
+case("quantised/layer between quantisations", (1, 4), op("QuantizeLinear x s z -> q"), op("DequantizeLinear q s z -> d"), op("DequantizeLinear w t u -> v", axis=1),
+     op("MatMul d v -> m"), op("Add m b -> a"), op("Relu a -> r"), op("QuantizeLinear r k z -> p"), op("DequantizeLinear p k z"), s=0.02, z=np.array(np.uint8(100)),
+     w=np.arange(-6, 6, dtype=np.int8).reshape(4, 3), t=[0.1, 0.05, 0.2], u=I8(0, 0, 0), b=(3,), k=0.05, continuous=False)
+INTEGERS = dict(s=0.05, z=np.array(np.uint8(120)), w=np.arange(-6, 6, dtype=np.int8).reshape(4, 3), u=np.array(np.int8(1)), continuous=False)
+case("quantised/QLinearMatMul", (2, 4), op("QuantizeLinear x s z -> q"), op("QLinearMatMul q s z w t u k o -> p"), op("DequantizeLinear p k o"), t=0.1, k=0.2,
+     o=np.array(np.uint8(99)), **INTEGERS)
+case("quantised/MatMulInteger", (2, 4), op("QuantizeLinear x s z -> q"), op("MatMulInteger q w z u -> m"), op("Cast m -> f", to=TensorProto.FLOAT), op("Mul f g"), g=0.01,
+     **INTEGERS)
+KERNELS = dict(s=0.05, z=np.array(np.uint8(120)), w=(np.arange(36) % 11 - 5).astype(np.int8).reshape(2, 2, 3, 3), continuous=False)
+case("quantised/QLinearConv", (1, 2, 5, 5), op("QuantizeLinear x s z -> q"), op("QLinearConv q s z w t u k o b -> p", pads=[1, 1, 1, 1], strides=[2, 2]),
+     op("DequantizeLinear p k o"), t=[0.1, 0.07], u=I8(0, 0), k=0.2, o=np.array(np.uint8(99)), b=np.array([30, -40], np.int32), **KERNELS)
+case("quantised/ConvInteger", (1, 2, 4, 4), op("QuantizeLinear x s z -> q"), op("ConvInteger q w z -> m"), op("Cast m", to=TensorProto.FLOAT), **KERNELS)
+
+# Choices ---------------------------------------------------------------------
+for kind in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual"):
+    case(f"choice/{kind}, leaky", (1, 6), op(f"{kind} x c -> m"), op("Mul x a -> l"), op("Where m x l"), c=0.0, a=0.1, continuous=False)
+    case(f"choice/{kind} as a number", (1, 6), op(f"{kind} c x -> m"), op("Cast m", to=TensorProto.FLOAT), c=0.25, continuous=False)
+case("choice/elu by parts", (1, 6), op("Greater x z -> m"), op("Exp x -> e"), op("Sub e o -> s"), op("Where m x s"), z=0.0, o=1.0, continuous=False)
+case("choice/constants", (1, 6), op("Less x t -> m"), op("Where m a b"), t=[0.1, 0.2, 0.3, 0.0, -1.0, 1.0], a=(6,), b=0.5, continuous=False)
+case("choice/negated", (1, 6), op("Greater x z -> m"), op("Not m -> n"), op("Neg x -> g"), op("Where n g x"), z=0.0, continuous=False)
+case("choice/of two activations", (1, 4), op("Neg x -> n"), op("Add n s -> b"), op("Greater x b -> m"), op("Where m x b"), s=(4,), continuous=False)
+case("choice/of what is not compared", (1, 4), op("Greater x z -> m"), op("MatMul x w -> v"), op("Where m v x"), z=0.1, w=(4, 4), continuous=False)
+case("choice/between, by and", (1, 6), op("Greater x a -> g"), op("Less x b -> l"), op("And g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)
+case("choice/outside, by or", (1, 6), op("Less x a -> g"), op("Greater x b -> l"), op("Or g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)
+for kind in ("Floor", "Ceil", "Round"):
+    case(f"rounding/{kind}", (1, 6), op(f"{kind} x"), continuous=False)
+    case(f"rounding/{kind} at steps", (1, 5), op(f"{kind} x"), x=[0.5, 1.0, -0.5, -1.0, 2.5], continuous=False, radius=0.5)
+case("rounding/cast to integers and back", (1, 6), op("Mul x f -> s"), op("Cast s -> i", to=TensorProto.INT64), op("Cast i", to=TensorProto.FLOAT), f=4.0, continuous=False)
+case("rounding/fraction", (1, 4), op("Floor x -> f"), op("Sub x f"), continuous=False)
+
+# scikit-learn ----------------------------------------------------------------
+ML = dict(domain="ai.onnx.ml")
+case("learn/Scaler", (1, 3), op("Scaler x", offset=[0.5, -0.25, 1.0], scale=[2.0, 0.5, -1.5], **ML))
+case("learn/Scaler of one number", (1, 3), op("Scaler x", offset=[0.5], scale=[2.0], **ML))
+for norm in ("L1", "L2"):
+    case(f"learn/Normalizer {norm}", (1, 3), op("Normalizer x", norm=norm, **ML), x=[0.5, -1.0, 2.0])
+LINEAR = dict(coefficients=[0.5, -1.0, 0.25, 1.5, 0.75, -0.5, -0.25, 0.1, 1.0], intercepts=[0.1, -0.2, 0.3], classlabels_ints=[0, 1, 2])
+for transform in ("NONE", "LOGISTIC", "SOFTMAX"):
+    case(f"learn/LinearClassifier {transform}", (1, 3), op("LinearClassifier x -> l y", post_transform=transform, **LINEAR, **ML))
+case("learn/LinearRegressor", (1, 3), op("LinearRegressor x", coefficients=[0.5, -1.0, 0.25, 1.5, 0.75, -0.5], intercepts=[0.1, -0.2], targets=2, **ML))

@@ -34,6 +34,9 @@ onnxruntime.set_default_logger_severity(4)
 TYPES = {np.float32: TensorProto.FLOAT, np.float64: TensorProto.DOUBLE, np.float16: TensorProto.FLOAT16}
 
 
+LEARN = "ai.onnx.ml"
+
+
 def coarse(values, step=1 / 64):
     """Values with few bits in the mantissa, which compress well."""
     return np.round(np.asarray(values) / step) * step
@@ -71,6 +74,7 @@ def build(case, tensors):
     graph = helper.make_graph(nodes, "case", declared, [output], initializers)
     version = 3 if case.store == "inputs" else 8
     opsets = [helper.make_opsetid("", case.opset)]
+    opsets += [helper.make_opsetid(LEARN, 3)] if any(node.domain == LEARN for node in nodes) else []
     return helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name="")
 
 

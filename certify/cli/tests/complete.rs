@@ -2,9 +2,12 @@
 
 mod common;
 
+use ndarray::{Array1, Array2};
+use ndarray_npy::write_npy;
 use tightrope::attack::class_of;
 use tightrope::exec::Plan;
 use tightrope::onnx::{LoadOptions, load};
+use tightrope::tightness::generate::{Init, dense_chain};
 
 use common::{models, records, refused, run, stdout};
 
@@ -57,21 +60,33 @@ fn inputs_end_certified_or_falsified_by_a_point_of_their_box() {
 #[test]
 fn a_bracket_is_narrower_than_that_of_bounds_and_attack() {
     let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    // Small enough for every search to end, deep enough for bounds to be loose.
+    let network = dense_chain(&[6, 12, 12, 2], true, Init::KaimingUniform, 3);
+    tightrope::onnx::save(&network, path("net.onnx")).expect("room");
+    let x = Array2::from_shape_fn((6, 6), |(i, k)| (((7 * i + 3 * k) % 11) as f32 - 5.0) / 4.0);
+    let classes = Plan::new(&network).run(x.view());
+    let y = classes.rows().into_iter().map(|row| class_of(&row.to_vec()).expect("a class") as i64);
+    write_npy(path("y.npy"), &y.collect::<Array1<i64>>()).expect("room");
+    write_npy(path("x.npy"), &x).expect("room");
     let brackets = |method: &[&str]| {
-        let out = folder.path().join(method[0]);
-        let asked = ["certify", PLAIN, "--radius", "--eps", "0.04", "--indices", "0..1", "--out"];
-        stdout(&run(&[&asked[..], &[out.to_str().expect("UTF-8"), "--method"], method].concat()));
-        records(&out).1
+        let (net, x, y, out) = (path("net.onnx"), path("x.npy"), path("y.npy"), path(method[0]));
+        let asked = ["certify", &net, "--radius", "--eps", "4", "--data", &x, "--labels", &y, "--out", &out];
+        stdout(&run(&[&asked[..], &["--method"], method].concat()));
+        records(std::path::Path::new(&out)).1
     };
-    let (mut wider, eps) = (0, |record: &serde_json::Value, name: &str| record[name].as_f64());
-    let all = brackets(&["complete", "--timeout", "6"]);
+    let (mut wider, mut met, eps) = (0, 0, |record: &serde_json::Value, name: &str| record[name].as_f64());
+    let all = brackets(&["complete", "--timeout", "100"]);
+    assert_eq!(all.len(), 6);
     for (complete, best) in all.iter().zip(brackets(&["best"])) {
         let [certified, by_bounds] =
             [complete, &best].map(|record| eps(record, "certified_eps").expect("a radius"));
-        assert!(certified >= by_bounds && eps(complete, "attacked_eps").is_none_or(|e| e > certified));
+        let attacked = eps(complete, "attacked_eps");
+        assert!(certified >= by_bounds && attacked.is_none_or(|e| e > certified));
         wider += u32::from(certified > by_bounds);
+        met += u32::from(attacked.is_some_and(|e| e - certified <= 4.0 / 1000.0));
     }
-    assert!(wider > 0, "{all:?}");
+    assert!(wider > 0 && met > 0, "{all:?}");
 }
 
 #[test]

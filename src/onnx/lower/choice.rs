@@ -50,6 +50,7 @@ pub(super) fn compare(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let step = Step { threshold, inclusive };
     let value = graph.push(call, Op::Elementwise(Arc::new(step.clone())), vec![base], shape)?;
     let id = Lowering::activation(&value, 0)?;
+    graph.truths.insert(id);
     graph.conditions.insert(id, Condition { base, step, negated: false });
     if greater { Ok(vec![value]) } else { Ok(vec![negation(graph, call, &value)?]) }
 }
@@ -58,9 +59,11 @@ fn negation(graph: &mut Lowering, call: &Call, value: &Value) -> Result<Value> {
     let one = Value::constant(vec![], Data::Float(vec![1.0]));
     let known = graph.conditions.get(&Lowering::activation(value, 0)?).cloned();
     let result = graph.apply(call, "Sub", vec![one, value.clone()])?;
+    let id = Lowering::activation(&result, 0)?;
+    graph.truths.insert(id);
     if let Some(condition) = known {
         let negated = !condition.negated;
-        graph.conditions.insert(Lowering::activation(&result, 0)?, Condition { negated, ..condition });
+        graph.conditions.insert(id, Condition { negated, ..condition });
     }
     Ok(result)
 }
@@ -81,18 +84,27 @@ fn number(value: &Value) -> Value {
 
 /// `Not`, `And`, `Or` of comparisons.
 pub(super) fn logic(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    for value in call.inputs.iter().flatten() {
+        if matches!(value, Value::Activation { id, .. } if !graph.truths.contains(id)) {
+            let reason = "it is defined on truth values only";
+            return Err(NodeError::OnlyConstants(call.op.to_owned(), reason));
+        }
+    }
     let a = number(call.input(0)?);
     if call.op == "Not" {
         return Ok(vec![negation(graph, call, &a)?]);
     }
     let b = number(call.input(1)?);
-    if call.op == "And" {
-        return Ok(vec![graph.apply(call, "Mul", vec![a, b])?]);
-    }
-    // One of both, less both.
     let both = graph.apply(call, "Mul", vec![a.clone(), b.clone()])?;
-    let sum = graph.apply(call, "Add", vec![a, b])?;
-    Ok(vec![graph.apply(call, "Sub", vec![sum, both])?])
+    let result = if call.op == "And" {
+        both
+    } else {
+        // One of both, less both.
+        let sum = graph.apply(call, "Add", vec![a, b])?;
+        graph.apply(call, "Sub", vec![sum, both])?
+    };
+    graph.truths.insert(Lowering::activation(&result, 0)?);
+    Ok(vec![result])
 }
 
 /// `Where`: of a constant condition a choice of entries; of a comparison a function of what is compared where
@@ -104,6 +116,9 @@ pub(super) fn select(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     };
     let (a, b) = (call.input(1)?.clone(), call.input(2)?.clone());
     let id = Lowering::activation(&condition, 0)?;
+    if !graph.truths.contains(&id) {
+        return Err(NodeError::Type { input: 0, accepted: "truth values" });
+    }
     let shape = shapes::broadcast(&[condition.shape(), a.shape(), b.shape()])?;
     if let Some(Condition { base, step, negated }) = graph.conditions.get(&id).cloned()
         && condition.shape() == shape

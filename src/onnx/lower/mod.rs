@@ -150,6 +150,8 @@ pub(super) struct Lowering {
     types: HashMap<String, i32>,
     /// Truth values that are comparisons with constants.
     conditions: HashMap<ValueId, choice::Condition>,
+    /// All values that are truth values.
+    truths: HashSet<ValueId>,
 }
 
 impl Lowering {
@@ -166,6 +168,7 @@ impl Lowering {
             opset,
             types: HashMap::new(),
             conditions: HashMap::new(),
+            truths: HashSet::new(),
         })
     }
 
@@ -369,7 +372,13 @@ impl Lowering {
             bias: bias.iter().any(|&b| b != 0.0).then(|| Periodic::new(Weights::new(bias), 1)),
             ..Sparse::select_some(lens, layout.iter().map(|i| source(i).ok()))
         };
-        self.push(call, Op::Affine(Affine::Sparse(op)), ids, shape)
+        let truths =
+            ids.iter().all(|id| self.truths.contains(id)) && layout.iter().all(|&i| i != shapes::FILL);
+        let moved = self.push(call, Op::Affine(Affine::Sparse(op)), ids, shape)?;
+        if truths {
+            self.truths.insert(Self::activation(&moved, 0)?);
+        }
+        Ok(moved)
     }
 }
 

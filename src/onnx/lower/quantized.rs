@@ -93,11 +93,13 @@ fn quantized(graph: &mut Lowering, call: &Call, x: &Value, at: usize) -> Result<
 fn dequantized(graph: &mut Lowering, call: &Call, x: &Value, at: usize) -> Result<Value> {
     let (shape, (scale, zero)) = (x.shape().to_vec(), parameters(call, at)?);
     let (axis, found) = (axis_of(call, shape.len(), scale.len())?, call.shape(at)?);
-    let shift: Vec<f64> = scale.iter().zip(&zero).map(|(s, z)| -(s * z)).collect();
-    let shift = spread(shift, found, &shape, axis)?;
-    let shift = Periodic::new(Weights::rounded(shift.values().exact().to_vec(), f64::EPSILON), shift.inner());
-    let id = Lowering::activation(x, 0)?;
-    arithmetic::scaled(graph, call, id, &shape, Some(spread(scale, found, &shape, axis)?), Some(shift))
+    let mut id = Lowering::activation(x, 0)?;
+    if zero.iter().any(|z| *z != 0.0) {
+        // First, as implementations do: a difference of integers is exact.
+        let shift = spread(zero.iter().map(|z| -z).collect(), found, &shape, axis)?;
+        id = Lowering::activation(&arithmetic::scaled(graph, call, id, &shape, None, Some(shift))?, 0)?;
+    }
+    arithmetic::scaled(graph, call, id, &shape, Some(spread(scale, found, &shape, axis)?), None)
 }
 
 /// Constant integers less their zero points, times their scales, where there are any: one, or one for each

@@ -86,7 +86,7 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["QLinearMatMul"], 10, Kind::Layout, quantized::matmul),
     row(&["QLinearConv"], 10, Kind::Layout, quantized::convolution),
     row(&["MatMulInteger", "ConvInteger"], 10, Kind::Layout, quantized::integers),
-    row(&["RNN", "GRU", "LSTM"], 7, Kind::Composite, recurrent::recurrent),
+    row(&["RNN", "GRU", "LSTM"], 1, Kind::Composite, recurrent::recurrent),
     row(&["Pad"], 1, Kind::Layout, layout::pad),
     row(&["Upsample", "Resize"], 1, Kind::Layout, resize::resize),
     row(&["Where"], 9, Kind::Layout, choice::select),
