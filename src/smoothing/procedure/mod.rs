@@ -158,4 +158,6 @@ fn each_sample(
 }
 
 #[cfg(test)]
+mod coverage;
+#[cfg(test)]
 mod tests;

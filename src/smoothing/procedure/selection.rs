@@ -9,9 +9,9 @@ use super::forecast::{self, FOLDS, Forecast, Sums};
 use super::{Candidate, ProcedureError, SampleError, Scorer, Setup, Stopping, each_sample};
 use crate::smoothing::quantity::{LowerBound, OutOfRange};
 
-/// Standard errors that the gain of another map or bound has to exceed: of some forty forecasts the best
-/// is too good by about two.
-const OTHER_SCORES: f64 = 3.0;
+/// Standard errors that the gain of another map or bound has to exceed: the best of some forty forecasts is
+/// too good by about two, and errors that are estimated from ten parts are themselves off by a quarter.
+const OTHER_SCORES: f64 = 4.0;
 
 /// The frozen outcome of step 1. It is made by [`Selection::run`] only, cannot be copied, and is consumed
 /// by [`Estimation::new`](super::Estimation::new).
