@@ -12,7 +12,6 @@ use tightrope::graph::Graph;
 use tightrope::onnx::proto::{ModelProto, TensorProto};
 use tightrope::onnx::{LoadOptions, load};
 use tightrope::random::InputStreams;
-use tightrope::smoothing::confidence::RandomizedClopperPearson;
 use tightrope::smoothing::noise::Noise;
 use tightrope::smoothing::procedure::{
     Bound, Candidate, Estimation, Outcome, RadiusRule, Selection, Setup, Stopping,
@@ -104,10 +103,10 @@ fn certify_at(
         alpha: Alpha::new(ALPHA).expect("a level"),
         n0: 20,
         batch: 4096,
-        randomized: RandomizedClopperPearson::new(streams.once()).ok(),
+        streams,
     };
-    let selection = Selection::run(setup, candidates, 100, &mut sample).expect("a selection");
-    Estimation::new(selection).run(stopping, &mut sample).expect("an outcome")
+    let selection = Selection::run(setup, candidates, stopping, &mut sample).expect("a selection");
+    Estimation::new(selection).run(&mut sample).expect("an outcome")
 }
 
 const ALPHA: f64 = 0.05;
@@ -123,7 +122,8 @@ fn certificates_are_false_no_more_often_than_stated() {
     };
     let hard = |bound| candidate("hardmax", bound, RadiusRule::OneSided);
     // A few of what `auto` tries.
-    let several: Vec<Candidate> = Candidate::auto(None).into_iter().step_by(4).collect();
+    let several: Vec<Candidate> =
+        Candidate::auto(Bound::RandomizedClopperPearson).into_iter().step_by(4).collect();
     let gaussian = &noise("gaussian", 0.5);
     let (uniform, laplace) = (&noise("uniform", 1.0), &noise("laplace", 0.5));
     let settle = Stopping::Settle { radius: Radius::new(0.2).expect("positive"), most: 250 };

@@ -53,6 +53,15 @@ impl InputStreams {
         bits as f64 / (1u64 << 53) as f64
     }
 
+    /// A uniform byte for each sample, independent of its noise and of [`Self::once`]: for the coins that
+    /// a decision on that sample is made with.
+    #[must_use]
+    pub fn byte(self, sample: u32) -> u8 {
+        // Sixteen bytes in a block of the stream that no sample has; its block 0 is the input's draw.
+        let words = self.stream(PER_INPUT).block(1 + sample / 16);
+        words[(sample / 4 % 4) as usize].to_le_bytes()[(sample % 4) as usize]
+    }
+
     fn stream(self, sample: u32) -> SampleStream {
         SampleStream { key: halves(self.seed), sample, input: halves(self.input) }
     }
@@ -153,6 +162,24 @@ mod tests {
             let one = stream.block(1000 + lane as u32);
             assert_eq!(one, words.map(|word| word[lane]));
         }
+    }
+
+    #[test]
+    fn bytes_are_uniform_and_their_own() {
+        let streams = InputStreams::new(4, 9);
+        let mut counts = [0_i32; 256];
+        let mut same = 0;
+        for sample in 0..256_000 {
+            let byte = streams.byte(sample);
+            counts[usize::from(byte)] += 1;
+            same += i32::from(byte == streams.byte(sample + 1));
+        }
+        assert!(counts.iter().all(|count| (count - 1000).abs() < 200), "{counts:?}");
+        assert!((same - 1000).abs() < 200, "{same}");
+        let first: Vec<u8> = (0..16).map(|sample| streams.byte(sample)).collect();
+        let noise = streams.sample(0).block(0).map(u32::to_le_bytes);
+        assert_ne!(first, noise.as_flattened());
+        assert_ne!(streams.stream(PER_INPUT).block(0).map(u32::to_le_bytes).as_flattened(), first);
     }
 
     #[test]

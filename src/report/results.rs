@@ -102,6 +102,8 @@ pub(super) struct Ceiling {
     radius: f64,
     n: u32,
     alpha: f64,
+    /// Whether a randomized bound is accounted for.
+    drawn: bool,
 }
 
 impl Ceiling {
@@ -109,7 +111,7 @@ impl Ceiling {
     /// [0, 1] exceeds `alpha^(1/n)`: scores that are 1 with a probability just above it show nothing but
     /// ones with a probability above alpha. Two-sided rules spend less than alpha on each side, bounds
     /// that hold at all times spend it on fewer samples. A randomized bound knows its draw `W`, and
-    /// reaches `(alpha/W)^(1/n)`, or 1.
+    /// reaches `(alpha/W)^(1/n)`, or `2^(-1/n)` where that would be 1.
     fn new(
         candidate: &Candidate,
         noise: &Noise,
@@ -119,16 +121,17 @@ impl Ceiling {
         w: Option<f64>,
     ) -> Self {
         let at = |level: f64| {
-            let root = if level >= 1.0 { 1.0 } else { libm::exp(libm::log(level) / f64::from(n)) };
+            let root = libm::exp(libm::log(level) / f64::from(n));
             let p1 = LowerBound::new(root * (1.0 + 4.0 * f64::EPSILON));
             candidate.radius(noise, classes, p1, p1.complement(), 0.0)
         };
-        let drawn = w.and_then(|w| at(alpha.get() / w.max(f64::MIN_POSITIVE)));
+        let drawn = w.and_then(|w| at(if w > alpha.get() { alpha.get() / w } else { 0.5 }));
         let radius = Radius::larger(at(alpha.get()), drawn).map_or(0.0, Radius::get);
-        Self { radius: radius * SLACK, n, alpha: alpha.get() }
+        Self { radius: radius * SLACK, n, alpha: alpha.get(), drawn: w.is_some() }
     }
 
-    /// For a table: Gaussian noise, and any rule that knows no Lipschitz constant of the network.
+    /// For a table: Gaussian noise, any rule that knows no Lipschitz constant of the network, and no
+    /// randomized bound, whose draw a table does not tell.
     pub(super) fn of_table(options: &TableOptions) -> Option<Self> {
         let sigma = options.sigma?;
         let rule = Candidate::new(SimplexMap::Hardmax, Bound::ClopperPearson, RadiusRule::OneSided).ok()?;
@@ -310,12 +313,14 @@ fn faults(claim: &Claim, running: bool) -> Vec<String> {
         } else if radius > 0.0 && claim.predicted == Some(-1) {
             reasons.push(format!("predict is -1, an abstention, with radius {radius}; accepted: radius 0"));
         }
-        if let Some(Ceiling { radius: most, n, alpha }) = claim.ceiling
+        if let Some(Ceiling { radius: most, n, alpha, drawn }) = claim.ceiling
             && radius.is_finite()
             && radius > most + claim.rounding
         {
+            let without =
+                if drawn { "" } else { " without a randomized bound, whose draw only a run file tells" };
             reasons.push(format!(
-                "radius is {radius:?}; accepted: at most {most:.6}, from {n} samples that all agree at alpha {alpha}"
+                "radius is {radius:?}; accepted: at most {most:.6}, from {n} samples that all agree at alpha {alpha}{without}"
             ));
         }
     }

@@ -6,10 +6,9 @@ use std::ops::Range;
 use ndarray::Array2;
 use thiserror::Error;
 
-use super::confidence::RandomizedClopperPearson;
 use super::noise::{Noise, OffGrid};
 use super::procedure::{
-    Bound, Candidate, CandidateError, Estimation, Outcome, ProcedureError, RadiusRule, SampleError,
+    Bound, Candidate, CandidateError, Estimation, Outcome, ProcedureError, RadiusRule, RuleName, SampleError,
     Selection, Setup, Stopping,
 };
 use super::quantity::{Alpha, OutOfRange};
@@ -33,14 +32,17 @@ pub struct Options {
     pub noise: Noise,
     /// The simplex map; none for the most promising one of [`Candidate::auto`].
     pub map: Option<SimplexMap>,
-    /// The confidence bound; none for Clopper-Pearson with hardmax, empirical Bernstein else.
+    /// The confidence bound; none for Clopper-Pearson with hardmax, empirical Bernstein else, and where a
+    /// radius is settled [`Bound::TestMartingale`] and [`Bound::Betting`]. Without a map, that of hardmax,
+    /// Clopper-Pearson or its randomized form, which none stands for.
     pub bound: Option<Bound>,
-    /// The radius rule; none for two-sided where map and noise allow it.
-    pub rule: Option<RadiusRule>,
+    /// The radius rule; none for one-sided with hardmax, else two-sided where the noise allows it, and
+    /// pairwise where a radius is settled.
+    pub rule: Option<RuleName>,
     /// The risk of a false certificate, for each input.
     pub alpha: Alpha,
-    /// Samples for the selection.
-    pub n0: u32,
+    /// Samples for the selection; none for [`Stopping::pilot`].
+    pub n0: Option<u32>,
     /// When the estimation stops.
     pub stopping: Stopping,
     /// The seed of all noise.
@@ -97,9 +99,10 @@ pub enum OptionsError {
     /// A constant that cannot be used.
     #[error(transparent)]
     Constant(#[from] OutOfRange),
-    /// A bound or rule without a map.
+    /// A rule, or a bound for other maps than hardmax, without a map.
     #[error(
-        "found a bound or a radius rule with the map auto, which brings its own; accepted: bound and rule with a named map"
+        "found a radius rule, or a bound for soft scores, with the map auto, which brings its own; accepted: \
+         the bounds clopper-pearson and randomized-clopper-pearson, or bound and rule with a named map"
     )]
     Auto,
     /// Lipschitz-aware radii with other noise than Gaussian.
@@ -193,13 +196,13 @@ impl Certifier {
             entries: x.len(),
             charge: options.noise.charge(x.len()),
             alpha: options.alpha,
-            n0: options.n0,
+            n0: options.n0.unwrap_or_else(|| options.stopping.pilot()),
             batch: BATCH,
-            randomized: RandomizedClopperPearson::new(streams.once()).ok(),
+            streams,
         };
         let candidates = self.candidates_at(x)?;
-        let selection = Selection::run(setup, &candidates, options.stopping.most(), &mut sample)?;
-        Ok(Estimation::new(selection).run(options.stopping, &mut sample)?)
+        let selection = Selection::run(setup, &candidates, options.stopping, &mut sample)?;
+        Ok(Estimation::new(selection).run(&mut sample)?)
     }
 
     /// The candidates of one input: with a constant, of each one whose map has slopes also the
@@ -207,7 +210,12 @@ impl Certifier {
     fn candidates_at(&self, x: &[f32]) -> Result<Vec<Candidate>, CandidateError> {
         let Some((constant, error)) = &self.logits else { return Ok(self.candidates.clone()) };
         let error = self.evaluation_error(x, *constant, error);
-        let aware = self.candidates.iter().map(|c| c.aware(*constant, error));
+        let mut bases = self.candidates.clone();
+        // One for each map: the rule is replaced.
+        bases.reverse();
+        bases.dedup_by_key(|c| c.map());
+        bases.reverse();
+        let aware = bases.iter().map(|c| c.aware(*constant, error));
         if self.options.map.is_some() {
             return aware.collect();
         }
@@ -227,16 +235,35 @@ impl Certifier {
 /// The combinations that the selection chooses from.
 fn candidates(options: &Options) -> Result<Vec<Candidate>, OptionsError> {
     let gaussian = options.noise.gaussian().is_some();
+    let settles = matches!(options.stopping, Stopping::Settle { .. });
+    // Other noise than Gaussian has a radius for one mean only.
+    let fits = |rule: RadiusRule| gaussian || rule.any_noise();
     let Some(map) = options.map else {
-        if options.bound.is_some() || options.rule.is_some() {
+        let bound = match options.bound {
+            None if settles => Bound::TestMartingale,
+            None => Bound::RandomizedClopperPearson,
+            Some(bound) => bound,
+        };
+        let hard = [Bound::ClopperPearson, Bound::RandomizedClopperPearson, Bound::TestMartingale];
+        if options.rule.is_some() || !hard.contains(&bound) {
             return Err(OptionsError::Auto);
         }
-        // Other noise than Gaussian has a one-sided radius only.
-        let fits = |c: &Candidate| gaussian || c.rule() == RadiusRule::OneSided;
-        return Ok(Candidate::auto(None).into_iter().filter(fits).collect());
+        return Ok(Candidate::auto(bound).into_iter().filter(|c| fits(c.rule())).collect());
     };
     let hardmax = map == SimplexMap::Hardmax;
-    let bound = if hardmax { Bound::ClopperPearson } else { Bound::Bernstein };
-    let rule = if hardmax || !gaussian { RadiusRule::OneSided } else { RadiusRule::TwoSided };
-    Ok(vec![Candidate::new(map, options.bound.unwrap_or(bound), options.rule.unwrap_or(rule))?])
+    let rule = options.rule.unwrap_or(match (settles, hardmax, gaussian) {
+        (true, ..) => RuleName::Pairwise,
+        (false, false, true) => RuleName::TwoSided,
+        _ => RuleName::OneSided,
+    });
+    let tests = settles && rule != RuleName::TwoSided;
+    let bound = options.bound.unwrap_or(match (tests, hardmax) {
+        (true, true) => Bound::TestMartingale,
+        (true, false) => Bound::Betting,
+        (false, true) => Bound::ClopperPearson,
+        (false, false) => Bound::Bernstein,
+    });
+    // What was asked for by name is refused where it has no meaning; weights are ours to leave out.
+    let rules = rule.rules().into_iter().filter(|&rule| rule.weight().is_none() || fits(rule));
+    rules.map(|rule| Ok(Candidate::new(map, bound, rule)?)).collect()
 }

@@ -203,17 +203,18 @@ typedef struct tightrope_smoothing {
   uint32_t noise;
   // Samples for the estimation; with `radius` or `tolerance` the most.
   uint32_t n;
-  // Samples for the selection.
+  // Samples for the selection; 0 for a share of `n`, at least 100.
   uint32_t n0;
   // Simplex map: "hardmax", "softmax:T", "sparsemax:T"; NULL for the most promising one.
   const char *map;
   // Confidence bound, such as "clopper-pearson" or "bernstein"; NULL for that of the map.
   const char *bound;
-  // "one-sided" or "two-sided"; NULL for that of the map.
+  // "one-sided", "two-sided" or "pairwise"; NULL for that of the map.
   const char *rule;
   // Stop as soon as it is settled whether this radius is certified; 0 for never.
   double radius;
-  // Stop as soon as more samples could gain less than this fraction; 0 for never.
+  // Plan the samples of each input, up to `n`, so that more could gain less than this fraction of the
+  // radius; 0 for all of `n`.
   double tolerance;
   // Seed of all noise.
   uint64_t seed;
@@ -391,7 +392,7 @@ enum tightrope_status tightrope_verify(const struct tightrope_network *network,
                                        float *witness,
                                        size_t witness_len);
 
-// sigma .25, alpha .001, 100,000 samples after 100, Gaussian noise, the most promising map.
+// sigma .25, alpha .001, 100,000 samples after 2,000, Gaussian noise, the most promising map.
 struct tightrope_smoothing tightrope_smoothing_defaults(void);
 
 // Certifies radii of a network, smoothed, at `n` inputs `x`; writes `n` results.

@@ -77,17 +77,18 @@ pub struct tightrope_smoothing {
     pub noise: u32,
     /// Samples for the estimation; with `radius` or `tolerance` the most.
     pub n: u32,
-    /// Samples for the selection.
+    /// Samples for the selection; 0 for a share of `n`, at least 100.
     pub n0: u32,
     /// Simplex map: "hardmax", "softmax:T", "sparsemax:T"; NULL for the most promising one.
     pub map: *const c_char,
     /// Confidence bound, such as "clopper-pearson" or "bernstein"; NULL for that of the map.
     pub bound: *const c_char,
-    /// "one-sided" or "two-sided"; NULL for that of the map.
+    /// "one-sided", "two-sided" or "pairwise"; NULL for that of the map.
     pub rule: *const c_char,
     /// Stop as soon as it is settled whether this radius is certified; 0 for never.
     pub radius: f64,
-    /// Stop as soon as more samples could gain less than this fraction; 0 for never.
+    /// Plan the samples of each input, up to `n`, so that more could gain less than this fraction of the
+    /// radius; 0 for all of `n`.
     pub tolerance: f64,
     /// Seed of all noise.
     pub seed: u64,
@@ -114,7 +115,7 @@ pub struct tightrope_smoothed {
     pub samples: u64,
 }
 
-/// sigma .25, alpha .001, 100,000 samples after 100, Gaussian noise, the most promising map.
+/// sigma .25, alpha .001, 100,000 samples after 2,000, Gaussian noise, the most promising map.
 #[unsafe(no_mangle)]
 pub extern "C" fn tightrope_smoothing_defaults() -> tightrope_smoothing {
     tightrope_smoothing {
@@ -122,7 +123,7 @@ pub extern "C" fn tightrope_smoothing_defaults() -> tightrope_smoothing {
         alpha: 0.001,
         noise: 0,
         n: 100_000,
-        n0: 100,
+        n0: 0,
         map: std::ptr::null(),
         bound: std::ptr::null(),
         rule: std::ptr::null(),
@@ -169,7 +170,7 @@ unsafe fn certifier(asked: &tightrope_smoothing) -> Result<Certifier> {
         bound: named("bound", bound)?,
         rule: named("rule", rule)?,
         alpha: Alpha::new(asked.alpha).map_err(|e| Failure::input(format!("alpha: {e}")))?,
-        n0: asked.n0,
+        n0: (asked.n0 > 0).then_some(asked.n0),
         stopping,
         seed: asked.seed,
     };

@@ -152,7 +152,7 @@ static void smoothing(const char *folder, const float *x)
     tightrope_network *network = NULL;
     load(folder, "mnist-mlp-noise25.onnx", &network);
     tightrope_smoothing how = tightrope_smoothing_defaults();
-    CHECK(how.sigma == 0.25 && how.alpha == 0.001 && how.n == 100000 && how.n0 == 100);
+    CHECK(how.sigma == 0.25 && how.alpha == 0.001 && how.n == 100000 && how.n0 == 0);
     how.n = 300;
     how.n0 = 20;
     how.map = "hardmax";

@@ -10,7 +10,7 @@ use tightrope::report::{SmoothSummary, cohen_tsv};
 use tightrope::runs::{RunFile, RunLines, Smooth, SmoothRecord};
 use tightrope::smoothing::certifier::{Certifier, Options, OptionsError};
 use tightrope::smoothing::noise::Noise;
-use tightrope::smoothing::procedure::{Bound, RadiusRule, Stopping};
+use tightrope::smoothing::procedure::{Bound, RadiusRule, RuleName, Stopping};
 use tightrope::smoothing::quantity::{Alpha, Radius, Scale};
 
 use crate::input::{InputArgs, Loaded};
@@ -41,9 +41,10 @@ pub(crate) struct Args {
     /// Samples for the estimation; with --radius or --tolerance the most.
     #[arg(short, long, default_value_t = 100_000)]
     n: u32,
-    /// Samples for the selection of class, map and radius rule.
-    #[arg(long, default_value_t = 100)]
-    n0: u32,
+    /// Samples for the selection of class, map and radius rule [default: 2 % of -n, with
+    /// --tolerance 1 %, and at least 100; with --radius 50].
+    #[arg(long)]
+    n0: Option<u32>,
     /// Probability with which a certificate may be false [default: 0.001].
     #[arg(long, allow_hyphen_values = true)]
     alpha: Option<f64>,
@@ -55,17 +56,19 @@ pub(crate) struct Args {
     /// the radius rule that uses it, charged for the rounding of the evaluation.
     #[arg(long, value_name = "auto|L", allow_hyphen_values = true)]
     lipschitz: Option<lipschitz::Asked>,
-    /// Confidence bound [default: Clopper-Pearson for hardmax, else Bernstein].
+    /// Confidence bound [default: randomized Clopper-Pearson for hardmax among the candidates of auto;
+    /// with a named map Clopper-Pearson for hardmax, else Bernstein; with --radius test-martingale for
+    /// hardmax, else betting].
     #[arg(long, value_enum)]
     bound: Option<BoundName>,
     /// How bounds become a radius [default: two-sided for softmax and sparsemax under Gaussian noise,
-    /// else one-sided].
+    /// else one-sided; with --radius pairwise].
     #[arg(long, value_enum)]
-    rule: Option<RuleName>,
+    rule: Option<Rule>,
     /// Stop as soon as it is settled whether this radius is certified.
     #[arg(long, conflicts_with = "tolerance", allow_hyphen_values = true)]
     radius: Option<f64>,
-    /// Stop as soon as more samples could gain less than this fraction of the radius.
+    /// Plan the samples of each input, up to -n, so that more could gain less than this fraction of the radius.
     #[arg(long, allow_hyphen_values = true)]
     tolerance: Option<f64>,
     /// Distribution of the noise, and with it the norm of the radii.
@@ -92,6 +95,7 @@ enum BoundName {
     Hoeffding,
     Bernstein,
     Betting,
+    TestMartingale,
 }
 
 impl From<BoundName> for Bound {
@@ -103,23 +107,27 @@ impl From<BoundName> for Bound {
             BoundName::Hoeffding => Self::Hoeffding,
             BoundName::Bernstein => Self::Bernstein,
             BoundName::Betting => Self::Betting,
+            BoundName::TestMartingale => Self::TestMartingale,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum RuleName {
+enum Rule {
     /// From the class's score alone, at the whole alpha.
     OneSided,
     /// From the class's score and the runner-up's, each at half of alpha.
     TwoSided,
+    /// From one score for each pair of the class with another, at the whole alpha.
+    Pairwise,
 }
 
-impl From<RuleName> for RadiusRule {
-    fn from(name: RuleName) -> Self {
-        match name {
-            RuleName::OneSided => Self::OneSided,
-            RuleName::TwoSided => Self::TwoSided,
+impl From<Rule> for RuleName {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::OneSided => Self::OneSided,
+            Rule::TwoSided => Self::TwoSided,
+            Rule::Pairwise => Self::Pairwise,
         }
     }
 }
@@ -155,7 +163,11 @@ fn recompute(args: &Args) -> Result<()> {
         let outcome = &record.outcome;
         let alpha = alpha.unwrap_or(outcome.ledger.total());
         let bound = args.bound.map_or(outcome.candidate.bound(), Bound::from);
-        let rule = args.rule.map_or(outcome.candidate.rule(), RadiusRule::from);
+        let recorded = outcome.candidate.rule();
+        let rules = args.rule.map_or_else(|| vec![recorded], |rule| RuleName::from(rule).rules());
+        // Of pairs, those that were counted.
+        let rule = rules.iter().find(|&rule| *rule == recorded).or(rules.first());
+        let rule: RadiusRule = rule.copied().unwrap_or(recorded);
         let recomputed = outcome.recompute(alpha, bound, rule);
         let recomputed = recomputed.with_context(|| format!("{}: input {}", from.display(), record.index))?;
         *record = SmoothRecord::new(record.index, record.label, recomputed, record.seconds);
@@ -215,7 +227,7 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
         "noise": args.noise,
         "sigma": sigma,
         "n": args.n,
-        "n0": args.n0,
+        "n0": args.n0.unwrap_or_else(|| stopping.pilot()),
         "alpha": alpha,
         "map": args.map,
         "lipschitz": args.lipschitz.map(lipschitz::Asked::header),
@@ -230,7 +242,7 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
         noise,
         map,
         bound: args.bound.map(Bound::from),
-        rule: args.rule.map(RadiusRule::from),
+        rule: args.rule.map(RuleName::from),
         alpha: Alpha::new(alpha).context("--alpha")?,
         n0: args.n0,
         stopping,

@@ -103,7 +103,7 @@ fn two_files_become_two_columns_and_two_paths() {
 fn runs_of_smooth_and_their_tables_agree() {
     let folder = Folder::new();
     let (out, tsv) = (folder.file("run.jsonl"), folder.file("run.tsv"));
-    let options = ["smooth", "mnist-mlp-noise25.onnx", "-n", "500", "--indices", "0..12"];
+    let options = ["smooth", "mnist-mlp-noise25.onnx", "--map", "hardmax", "-n", "500", "--indices", "0..12"];
     let smooth = stdout(&run(&[&options[..], &["--out", &out, "--tsv", &tsv, "--json"]].concat()));
     let smooth: Value = serde_json::from_str(&smooth).expect("JSON");
     let both = json(&["curve", &out, &tsv, "-n", "500", "--sigma", "0.25"]);

@@ -109,9 +109,11 @@ fn adaptive_stopping_uses_fewer_samples() {
         summary["samples"].as_u64().expect("a count")
     };
     let fixed = samples(&[]);
-    assert_eq!(fixed, 5 * 20_100);
-    assert!(samples(&["--radius", "0.25"]) < fixed / 4);
-    assert!(samples(&["--tolerance", "0.2"]) < fixed);
+    assert_eq!(fixed, 5 * 20_400, "2 % for the selection");
+    for map in ["auto", "hardmax", "softmax:1"] {
+        assert!(samples(&["--map", map, "--radius", "0.25"]) < fixed / 4, "{map}");
+        assert!(samples(&["--map", map, "--tolerance", "0.2"]) < fixed, "{map}");
+    }
 }
 
 #[test]
@@ -180,7 +182,9 @@ fn wrong_options_are_named_with_what_is_accepted() {
     has(&["--map", "softmax:0"], &["--map"]);
     has(&["--map", "softmax:1", "--bound", "clopper-pearson"], &["hardmax"]);
     has(&["--bound", "bernstein"], &["--map auto"]);
-    has(&["--map", "softmax:1", "--bound", "betting", "--radius", "0.5"], &["adaptive"]);
+    has(&["--rule", "two-sided"], &["--map auto"]);
+    has(&["--map", "hardmax", "--bound", "test-martingale"], &["radius to settle"]);
+    has(&["--noise", "laplace", "--map", "softmax:1", "--rule", "two-sided"], &["Gaussian"]);
     has(&["--radius", "-1"], &["--radius"]);
     has(&["--tolerance", "0"], &["tolerance"]);
     has(&["--radius", "1", "--tolerance", "1"], &["--tolerance"]);
@@ -230,11 +234,33 @@ fn a_run_is_recomputed_without_the_network() {
         let (header, found) = records(Path::new(&again));
         assert_eq!(found, anew);
         assert_eq!((header["run"]["alpha"].as_f64(), &header["run"]["n"]), (Some(0.02), &400.into()));
+        let pairs = refused(&["smooth", "--from", &first, "--rule", "pairwise"], 2);
+        assert!(pairs.contains("input 0") && pairs.contains("pairwise"), "{pairs}");
         let betting = refused(&["smooth", "--from", &first, "--bound", "betting"], 2);
         assert!(betting.contains("input 0") && betting.contains("in order"), "{betting}");
         let existing = refused(&["smooth", "--from", &first, "--out", &again], 2);
         assert!(existing.contains("exists already"), "{existing}");
         refused(&["smooth", "--from", &first, "--map", "hardmax"], 2);
+    }
+    // Pairs, a randomized bound with auto, and tests of a radius.
+    for (name, options) in [
+        ("auto", &["--alpha", "0.001"][..]),
+        ("pairs", &["--map", "hardmax", "--rule", "pairwise"]),
+        ("test", &["--radius", "0.4", "-n", "4000"]),
+        ("betting", &["--map", "softmax:0.5", "--radius", "0.4", "-n", "4000"]),
+    ] {
+        let [first, again, greater] =
+            ["first", "again", "greater"].map(|kind| file(&format!("{kind}-{name}")));
+        let recorded = smooth(&first, &[&["--indices", "0..6"], options].concat());
+        let (first, again) = (text(&first), text(&again));
+        stdout(&run(&["smooth", "--from", &first, "--out", &again]));
+        let same = records(Path::new(&again)).1;
+        let radii = |records: &[Value]| records.iter().map(|r| r["radius"].clone()).collect::<Vec<_>>();
+        assert_eq!(radii(&same), radii(&recorded), "{name}");
+        stdout(&run(&["smooth", "--from", &first, "--alpha", "0.05", "--out", &text(&greater)]));
+        for (more, less) in records(&greater).1.iter().zip(&recorded) {
+            assert!(more["radius"].as_f64() >= less["radius"].as_f64(), "{name}");
+        }
     }
     let none = refused(&["smooth", "--from", "mnist-mlp-noise25.toml"], 2);
     assert!(none.contains("first line of a run"), "{none}");

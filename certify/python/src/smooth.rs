@@ -33,7 +33,7 @@ pub(crate) struct Asked {
     noise: String,
     sigma: f64,
     n: u32,
-    n0: u32,
+    n0: Option<u32>,
     alpha: f64,
     map: String,
     bound: Option<String>,
@@ -56,7 +56,7 @@ impl Asked {
             "noise": self.noise,
             "sigma": self.sigma,
             "n": self.n,
-            "n0": self.n0,
+            "n0": self.n0.or_else(|| self.stopping().ok().map(Stopping::pilot)),
             "alpha": self.alpha,
             "map": self.map,
             "lipschitz": self.aware.then_some(lipschitz),
@@ -69,27 +69,26 @@ impl Asked {
         options.as_object().cloned().unwrap_or_default()
     }
 
+    fn stopping(&self) -> PyResult<Stopping> {
+        match (self.radius, self.tolerance) {
+            (Some(_), Some(_)) => Err(refused("radius")(&"found with tolerance; accepted: one of the two")),
+            (Some(radius), None) => {
+                let radius = Radius::new(radius).ok_or_else(|| {
+                    refused("radius")(&format!("found {radius}; accepted: a positive number"))
+                })?;
+                Ok(Stopping::Settle { radius, most: self.n })
+            }
+            (None, Some(fraction)) => Ok(Stopping::Tolerance { fraction, most: self.n }),
+            (None, None) => Ok(Stopping::Fixed(self.n)),
+        }
+    }
+
     fn certifier(&self) -> PyResult<Certifier> {
-        let refused =
-            |what: &'static str| move |e: &dyn std::fmt::Display| Kind::Input.error(format!("{what}: {e}"));
         let scale = Scale::new(self.sigma).map_err(|e| refused("sigma")(&e))?;
         let noise = Noise::new(&self.noise, scale).map_err(|e| match e {
             NoiseError::Name { .. } => refused("noise")(&e),
             _ => refused("sigma")(&e),
         })?;
-        let stopping = match (self.radius, self.tolerance) {
-            (Some(_), Some(_)) => {
-                return Err(refused("radius")(&"found with tolerance; accepted: one of the two"));
-            }
-            (Some(radius), None) => {
-                let radius = Radius::new(radius).ok_or_else(|| {
-                    refused("radius")(&format!("found {radius}; accepted: a positive number"))
-                })?;
-                Stopping::Settle { radius, most: self.n }
-            }
-            (None, Some(fraction)) => Stopping::Tolerance { fraction, most: self.n },
-            (None, None) => Stopping::Fixed(self.n),
-        };
         let map =
             if self.map == "auto" { None } else { Some(self.map.parse().map_err(|e| refused("map")(&e))?) };
         let options = Options {
@@ -99,11 +98,15 @@ impl Asked {
             rule: self.rule.as_deref().map(|name| named("rule", name)).transpose()?,
             alpha: Alpha::new(self.alpha).map_err(|e| refused("alpha")(&e))?,
             n0: self.n0,
-            stopping,
+            stopping: self.stopping()?,
             seed: self.seed,
         };
         Certifier::new(options).map_err(|e| Kind::Input.error(e))
     }
+}
+
+fn refused(what: &'static str) -> impl Fn(&dyn std::fmt::Display) -> PyErr {
+    move |e| Kind::Input.error(format!("{what}: {e}"))
 }
 
 /// Certifies the rows of `x`; `call(array)` turns a function's noisy inputs into logits. Returns the

@@ -1,7 +1,7 @@
 //! Betting against a mean: the hedged capital bound for scores in [0, 1].
 
 use super::ConfidenceBound;
-use crate::rounding::directed::{div_up, exp_up, mul_up};
+use crate::rounding::directed::{div_up, exp_up, ln_down, mul_up};
 use crate::smoothing::quantity::{Alpha, LowerBound, UpperBound};
 
 /// Largest share of the capital that a bet can lose.
@@ -27,64 +27,178 @@ impl ConfidenceBound for HedgedBetting {
 
     /// Scores that are not in [0, 1] count as 0 or 1, NaN as 0.
     fn lower(&self, sample: &[f64], alpha: Alpha) -> LowerBound {
-        let clamped: Vec<f64> = sample.iter().map(|&x| if x > 0.0 { x.min(1.0) } else { 0.0 }).collect();
-        lower(&clamped, alpha)
+        self.lower_of_all([sample], sample.len(), alpha)
     }
 
     /// Scores that are not in [0, 1] count as 0 or 1, NaN as 1.
     fn upper(&self, sample: &[f64], alpha: Alpha) -> UpperBound {
-        // 1 - x rounded down: its mean is at most the complement of the mean.
-        let flipped = |&x: &f64| if x < 1.0 { (1.0 - x.max(0.0)).next_down().max(0.0) } else { 0.0 };
-        let flipped: Vec<f64> = sample.iter().map(flipped).collect();
-        lower(&flipped, alpha).complement()
+        self.upper_of_all([sample], sample.len(), alpha)
     }
 }
 
-fn lower(scores: &[f64], alpha: Alpha) -> LowerBound {
-    let n = scores.len() as f64;
-    let bets = bets(scores, alpha);
-    let target = mul_up(div_up(1.0, alpha.get()), exp_up(n * ROUNDING));
-    let rejected = |m: f64| {
+impl HedgedBetting {
+    /// The least of the lower bounds on the means of several samples, after some of `planned` scores
+    /// each. The bets are sized for `planned` and `alpha`; bounds of one plan hold at all times together.
+    #[must_use]
+    pub fn lower_of_all<'a>(
+        &self,
+        samples: impl IntoIterator<Item = &'a [f64]>,
+        planned: usize,
+        alpha: Alpha,
+    ) -> LowerBound {
+        least(samples.into_iter().map(|sample| sample.iter().map(|&x| clamp(x)).collect()), planned, alpha)
+    }
+
+    /// The greatest of the upper bounds on the means of several samples; see [`Self::lower_of_all`].
+    #[must_use]
+    pub fn upper_of_all<'a>(
+        &self,
+        samples: impl IntoIterator<Item = &'a [f64]>,
+        planned: usize,
+        alpha: Alpha,
+    ) -> UpperBound {
+        // 1 - x rounded down: its mean is at most the complement of the mean.
+        let flip = |&x: &f64| if x < 1.0 { (1.0 - x.max(0.0)).next_down().max(0.0) } else { 0.0 };
+        least(samples.into_iter().map(|sample| sample.iter().map(flip).collect()), planned, alpha)
+            .complement()
+    }
+}
+
+fn clamp(x: f64) -> f64 {
+    if x > 0.0 { x.min(1.0) } else { 0.0 }
+}
+
+/// The capital against one mean, score by score: what the bound asks for at one point, for as many
+/// scores as come.
+#[derive(Clone, Copy, Debug)]
+pub struct Capital {
+    mean: f64,
+    bets: Bets,
+    value: f64,
+    /// What was taken out as a power of `2^512`, so that the value does not overflow.
+    scaled: f64,
+    count: f64,
+}
+
+impl Capital {
+    /// A capital of 1 against means of at most `mean`, in (0, 1), with bets sized for `planned` scores
+    /// and `alpha`.
+    #[must_use]
+    pub fn new(mean: f64, planned: usize, alpha: Alpha) -> Self {
+        Self { mean, bets: Bets::new(planned, alpha), value: 1.0, scaled: 0.0, count: 0.0 }
+    }
+
+    /// The next score.
+    pub fn push(&mut self, score: f64) {
+        let x = clamp(score);
+        let bet = self.bets.next(x);
+        self.count += 1.0;
+        if self.value >= BROKE {
+            self.value *= 1.0 + bet.min(STAKE / self.mean) * (x - self.mean);
+        }
+        if self.value > 1e150 {
+            self.value *= 2.0_f64.powi(-512);
+            self.scaled += 512.0;
+        }
+    }
+
+    /// A number at most the logarithm of the capital; `-inf` once little is left of it.
+    #[must_use]
+    pub fn ln(&self) -> f64 {
+        if self.value < BROKE {
+            return f64::NEG_INFINITY;
+        }
+        let ln = ln_down(self.value) + self.scaled * std::f64::consts::LN_2;
+        ln - self.count * ROUNDING - 1e-12 * (1.0 + ln.abs())
+    }
+}
+
+/// Where relative errors end the capital is given up; it never comes back.
+const BROKE: f64 = 1e-280;
+
+fn least(samples: impl Iterator<Item = Vec<f64>>, planned: usize, alpha: Alpha) -> LowerBound {
+    let mut samples: Vec<(f64, Vec<f64>)> =
+        samples.map(|scores| (scores.iter().sum::<f64>() / (scores.len() as f64).max(1.0), scores)).collect();
+    // The least mean has most likely the least bound; the others need to be searched only below it.
+    samples.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut bound = 1.0;
+    for (mean, scores) in &samples {
+        let rejected = Rejected::new(scores, planned, alpha);
+        if !rejected.at(bound) {
+            bound = rejected.greatest(bound.min(*mean));
+        }
+    }
+    LowerBound::new(if samples.is_empty() { 0.0 } else { bound })
+}
+
+/// Which means one sample rejects.
+struct Rejected<'a> {
+    scores: &'a [f64],
+    bets: Vec<f64>,
+    target: f64,
+}
+
+impl<'a> Rejected<'a> {
+    fn new(scores: &'a [f64], planned: usize, alpha: Alpha) -> Self {
+        let mut bets = Bets::new(planned, alpha);
+        let bets = scores.iter().map(|&x| bets.next(x)).collect();
+        let target = mul_up(div_up(1.0, alpha.get()), exp_up(scores.len() as f64 * ROUNDING));
+        Self { scores, bets, target }
+    }
+
+    fn at(&self, m: f64) -> bool {
         let largest = STAKE / m;
         let mut capital = 1.0_f64;
-        for (x, bet) in scores.iter().zip(&bets) {
+        for (x, bet) in self.scores.iter().zip(&self.bets) {
             capital *= 1.0 + bet.min(largest) * (x - m);
-            if capital >= target {
+            if capital >= self.target {
                 return true;
             }
-            // Where relative errors end the capital is given up; it never comes back.
-            if capital < 1e-280 {
+            if capital < BROKE {
                 return false;
             }
         }
         false
-    };
-    let (mut low, mut high) = (0.0, scores.iter().sum::<f64>() / n.max(1.0));
-    for _ in 0..44 {
-        let middle = 0.5 * (low + high);
-        if rejected(middle) {
-            low = middle;
-        } else {
-            high = middle;
-        }
     }
-    LowerBound::new(low)
+
+    /// The greatest mean up to `high` that is rejected.
+    fn greatest(&self, mut high: f64) -> f64 {
+        let mut low = 0.0;
+        for _ in 0..44 {
+            let middle = 0.5 * (low + high);
+            if self.at(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
 }
 
 /// The untruncated bets. Any nonnegative number computed from earlier samples keeps the bound valid,
 /// so roundings here are free.
-fn bets(scores: &[f64], alpha: Alpha) -> Vec<f64> {
-    let scale = -2.0 * libm::log(alpha.get()) / scores.len() as f64;
-    let (mut sum, mut squares, mut t) = (0.5, 0.25, 1.0);
-    scores
-        .iter()
-        .map(|&x| {
-            let bet = (scale / (squares / t)).sqrt();
-            t += 1.0;
-            sum += x;
-            let deviation = x - sum / t;
-            squares += deviation * deviation;
-            bet
-        })
-        .collect()
+#[derive(Clone, Copy, Debug)]
+struct Bets {
+    scale: f64,
+    sum: f64,
+    squares: f64,
+    count: f64,
+}
+
+impl Bets {
+    fn new(planned: usize, alpha: Alpha) -> Self {
+        let scale = -2.0 * libm::log(alpha.get()) / planned as f64;
+        Self { scale, sum: 0.5, squares: 0.25, count: 1.0 }
+    }
+
+    /// The bet on a score, which is taken up afterwards.
+    fn next(&mut self, x: f64) -> f64 {
+        let bet = (self.scale / (self.squares / self.count)).sqrt();
+        self.count += 1.0;
+        self.sum += x;
+        let deviation = x - self.sum / self.count;
+        self.squares += deviation * deviation;
+        bet
+    }
 }

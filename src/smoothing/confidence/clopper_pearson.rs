@@ -31,8 +31,9 @@ impl ConfidenceBound for ClopperPearson {
 /// `W` uniform on [0, 1], exact where Clopper-Pearson is conservative.
 ///
 /// `W` must be drawn once for an input, independently of the samples and before looking at them;
-/// redrawing it until the result pleases voids the guarantee. It can give the bound 1 (from which no
-/// finite radius follows) when `k = n` and `W <= alpha`.
+/// redrawing it until the result pleases voids the guarantee. The bound falls as `W` grows, and for `n`
+/// successes of `n` a `W` below `2 alpha` counts as that: they give at most `2^(-1/n)`, instead of 1,
+/// from which no finite radius follows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RandomizedClopperPearson {
     w: f64,
@@ -65,7 +66,9 @@ impl ConfidenceBound for RandomizedClopperPearson {
         if sample.trials() == 0 {
             return LowerBound::TRIVIAL;
         }
-        LowerBound::new(invert(&UpperTail::weighted(*sample, self.w), alpha.get()))
+        let all = sample.successes() == sample.trials();
+        let w = if all { self.w.max(2.0 * alpha.get()).min(1.0) } else { self.w };
+        LowerBound::new(invert(&UpperTail::weighted(*sample, w), alpha.get()))
     }
 
     fn upper(&self, sample: &Binomial, alpha: Alpha) -> UpperBound {

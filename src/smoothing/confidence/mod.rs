@@ -11,17 +11,20 @@ mod binomial;
 mod clopper_pearson;
 mod hoeffding;
 mod krichevsky_trofimov;
+mod test_martingale;
 
 use super::quantity::{Alpha, LowerBound, UpperBound};
 
 pub use anytime::{Checkpoint, Checkpoints, Running};
 pub use bernstein::Bernstein;
-pub use betting::HedgedBetting;
+pub use betting::{Capital, HedgedBetting};
 pub use binomial::Binomial;
 pub(crate) use binomial::{lower_tail_upper, upper_tail_upper};
 pub use clopper_pearson::{ClopperPearson, RandomizedClopperPearson};
 pub use hoeffding::Hoeffding;
 pub use krichevsky_trofimov::KrichevskyTrofimov;
+pub use test_martingale::{Futility, TestMartingale};
+pub(crate) use test_martingale::{POWER, WORTHWHILE};
 
 /// A way to bound a mean from what was sampled.
 pub trait ConfidenceBound {

@@ -118,7 +118,9 @@ fn coverage_by_enumeration() {
 #[test]
 fn the_randomized_bound_is_exact() {
     let (n, level) = (20, 0.05);
-    for p in [0.1, 0.35, 0.5, 0.8, 0.97] {
+    // Beyond 2^(-1/n) it is conservative instead of infinite.
+    assert!(RandomizedClopperPearson::new(0.0).expect("W").lower(&counts(n, n), alpha(level)).get() < 0.966);
+    for p in [0.1, 0.35, 0.5, 0.8, 0.96] {
         let steps = 400;
         let mut failure = 0.0;
         for i in 0..steps {
@@ -172,6 +174,87 @@ fn anytime_bounds_hold_at_all_times_by_enumeration() {
         let peeking = ever_above(n, p, |k, t| Some(ClopperPearson.lower(&counts(k, t), a).get()));
         assert!(peeking > 0.1, "{p}: {peeking}");
     }
+}
+
+#[test]
+fn a_test_of_a_threshold_holds_at_all_times_by_enumeration() {
+    let (n, a) = (100, alpha(0.1));
+    for (p, thresholds) in [(0.5, [0.5, 0.55, 0.8]), (0.7, [0.7, 0.72, 0.9]), (0.95, [0.95, 0.97, 0.999])] {
+        for (threshold, pilot) in thresholds.into_iter().zip([counts(0, 0), counts(18, 20), counts(400, 400)])
+        {
+            let threshold = f64::next_up(threshold);
+            let test = TestMartingale::new(LowerBound::new(threshold), pilot);
+            let failed = ever_above(n, p, |k, t| Some(test.lower(&counts(k, t), a).get()));
+            assert!(failed <= 0.1, "{p} {threshold}: {failed}");
+            assert!(test.lower(&counts(n, n), a).get() <= threshold);
+        }
+    }
+    // Against less than the threshold it is no better, and a high count reaches the threshold exactly.
+    let test = TestMartingale::new(LowerBound::new(0.8), counts(19, 20));
+    assert_eq!(test.lower(&counts(190, 200), a).get(), 0.8);
+    assert_eq!(test.lower(&counts(0, 0), a).get(), 0.0);
+    assert_eq!(test.upper(&counts(190, 200), a), UpperBound::TRIVIAL);
+    assert!(test.lower(&counts(160, 200), a).get() < 0.8);
+    let futility = test.futility(1000, a);
+    assert!(futility.reached(counts(50, 100)) && !futility.reached(counts(95, 100)));
+    assert!(test.futility(10, alpha(1e-9)).reached(counts(1, 1)), "ten successes are not enough");
+}
+
+#[test]
+fn a_capital_reaches_its_target_as_seldom_as_stated_by_enumeration() {
+    let n = 11_u32;
+    for mean in [0.3, 0.6, 0.9] {
+        for level in [0.05, 0.2] {
+            let a = alpha(level);
+            let reaches = |bits: &u32| {
+                let mut capital = Capital::new(mean, 8, a);
+                (0..n).any(|i| {
+                    capital.push(f64::from(bits >> i & 1));
+                    capital.ln() >= -level.ln()
+                })
+            };
+            let mass = |bits: u32| {
+                mean.powi(bits.count_ones() as i32) * (1.0 - mean).powi((n - bits.count_ones()) as i32)
+            };
+            let failure: f64 = (0..1 << n).filter(reaches).map(mass).sum();
+            assert!(failure <= level, "{mean}: {failure}");
+        }
+    }
+    // It is what the bound looks at.
+    let scores: Vec<f64> = (0..400).map(|i| 0.8 + 0.2 * (f64::from(i) * 0.618_033_988_75).fract()).collect();
+    let bound = HedgedBetting.lower(&scores, alpha(0.01)).get();
+    for (mean, rejected) in [(bound * 0.999, true), (bound * 1.001, false)] {
+        let mut capital = Capital::new(mean, scores.len(), alpha(0.01));
+        let ever = scores.iter().any(|&score| {
+            capital.push(score);
+            capital.ln() >= -(0.01_f64.ln())
+        });
+        assert_eq!(ever, rejected, "{mean}");
+    }
+    // Neither end of its range overflows.
+    let mut rich = Capital::new(0.5, 10, alpha(0.01));
+    (0..5000).for_each(|_| rich.push(1.0));
+    assert!(rich.ln() > 2000.0 && rich.ln().is_finite());
+    (0..5000).for_each(|_| rich.push(f64::NAN));
+    assert_eq!(rich.ln(), f64::NEG_INFINITY);
+}
+
+#[test]
+fn the_weakest_of_several_samples_has_the_bound_by_betting() {
+    let sample = |offset: f64| -> Vec<f64> {
+        (0..300).map(|i| offset + 0.1 * (f64::from(i) * 0.754_877_666).fract()).collect()
+    };
+    let samples = [sample(0.8), sample(0.75), sample(0.9)];
+    let all = || samples.iter().map(Vec::as_slice);
+    let (a, planned) = (alpha(0.01), 300);
+    let lower = HedgedBetting.lower_of_all(all(), planned, a).get();
+    let least = all().map(|s| HedgedBetting.lower(s, a).get()).fold(1.0, f64::min);
+    assert!((lower - least).abs() < 1e-9, "{lower} {least}");
+    let upper = HedgedBetting.upper_of_all(all(), planned, a).get();
+    let greatest = all().map(|s| HedgedBetting.upper(s, a).get()).fold(0.0, f64::max);
+    assert!((upper - greatest).abs() < 1e-9, "{upper} {greatest}");
+    let none: [&[f64]; 0] = [];
+    assert_eq!(HedgedBetting.lower_of_all(none, 1, a), LowerBound::TRIVIAL);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Bound;
-use crate::rounding::directed::{add_up, mul_up};
+use super::{Bound, Stopping};
+use crate::rounding::directed::{add_up, div_down, mul_up, sub_down};
 use crate::smoothing::noise::Noise;
 use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, UpperBound};
-use crate::smoothing::radius::{self, Lipschitz};
+use crate::smoothing::radius::{self, Lipschitz, Weight};
 use crate::smoothing::simplex::{SimplexMap, Temperature};
 
 /// How bounds become a radius.
@@ -18,6 +18,17 @@ pub enum RadiusRule {
     OneSided,
     /// From the class's score and the runner-up's, each at half of alpha. Gaussian noise only.
     TwoSided,
+    /// From the pair's score `(1 - w) s_A + w (1 - s_j)` with each other class `j`, at the whole alpha
+    /// ([`radius::pair`]). Binomial bounds count a coin instead: 1 for `A`, 0 for `j`, and for any other
+    /// class heads with probability `w`. With other noise than Gaussian, `w = 1/2` only: for `F_A <= F_j`
+    /// the mean is at most 1/2, so the pair's score obeys the law of a class's.
+    ///
+    /// The least bound over all `j` costs one level: the class that comes closest to `A` is one fixed
+    /// class, not chosen by the samples, and a radius can be false only if the bound of *that* class is.
+    Pairwise {
+        /// The weight `w`.
+        weight: Weight,
+    },
     /// The larger of the Lipschitz-aware and the margin radius, from the same bounds as two-sided and a
     /// Lipschitz constant of the *logits* (l2 to l2). Gaussian noise and smooth maps only.
     Aware {
@@ -30,10 +41,60 @@ pub enum RadiusRule {
 }
 
 impl RadiusRule {
+    /// Whether alpha is split between the class and the runner-up.
     pub(super) fn uses_runner_up(self) -> bool {
-        self != Self::OneSided
+        matches!(self, Self::TwoSided | Self::Aware { .. })
+    }
+
+    /// What a lower bound on the one mean that the rule looks at says of the class's score and of every
+    /// other. From `(1 - w) F_A + w (1 - F_j) >= m` and `F_A <= 1 - F_j` follow `F_j <= 1 - m` and
+    /// `F_A >= (m - w) / (1 - w)`.
+    pub(super) fn bounds(self, mean: LowerBound) -> (LowerBound, UpperBound) {
+        let Self::Pairwise { weight } = self else { return (mean, UpperBound::TRIVIAL) };
+        let top = div_down(sub_down(mean.get(), weight.get()), 1.0 - weight.get());
+        (LowerBound::new(top), mean.complement())
+    }
+
+    /// Whether the rule has a meaning for other noise than Gaussian.
+    pub(in crate::smoothing) fn any_noise(self) -> bool {
+        matches!(self, Self::OneSided | Self::Pairwise { weight: Weight::HALF })
+    }
+
+    /// The weight of the other class in pairs' scores.
+    pub(in crate::smoothing) fn weight(self) -> Option<Weight> {
+        if let Self::Pairwise { weight } = self { Some(weight) } else { None }
     }
 }
+
+/// A radius rule without its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleName {
+    /// [`RadiusRule::OneSided`].
+    OneSided,
+    /// [`RadiusRule::TwoSided`].
+    TwoSided,
+    /// [`RadiusRule::Pairwise`], with the weight that the selection finds best.
+    Pairwise,
+}
+
+impl RuleName {
+    /// The rules of this name that a selection chooses from.
+    #[must_use]
+    pub fn rules(self) -> Vec<RadiusRule> {
+        match self {
+            Self::OneSided => vec![RadiusRule::OneSided],
+            Self::TwoSided => vec![RadiusRule::TwoSided],
+            Self::Pairwise => {
+                let weights = WEIGHTS.iter().filter_map(|&w| Weight::new(w).ok());
+                weights.map(|weight| RadiusRule::Pairwise { weight }).collect()
+            }
+        }
+    }
+}
+
+/// Weights of pairs that `auto` tries.
+const WEIGHTS: [f64; 6] = [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.875];
 
 /// Combinations that have no meaning.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -53,24 +114,21 @@ pub enum CandidateError {
         map: SimplexMap,
     },
     /// A rule of Gaussian noise with other noise.
-    #[error("found the radius rule {rule:?} with {noise}; accepted: one-sided, or Gaussian noise")]
+    #[error(
+        "found the radius rule {rule:?} with {noise}; accepted: one-sided or pairwise of weight 1/2, or Gaussian noise"
+    )]
     NotGaussian {
         /// The rule.
         rule: RadiusRule,
         /// The noise.
         noise: Noise,
     },
-    /// A bound for a fixed number of samples with adaptive stopping.
+    /// A test of a radius without one, or of two means at once.
     #[error(
-        "found the bound {bound:?} with adaptive stopping; accepted: any other bound, or a fixed number of samples"
+        "found the bound test-martingale without a radius to settle, or with a rule that bounds the runner-up apart; \
+         accepted: a radius to settle, with the rule one-sided or pairwise"
     )]
-    NotAnytime {
-        /// The bound.
-        bound: Bound,
-    },
-    /// Randomized bounds without a draw.
-    #[error("found randomized Clopper-Pearson without a draw of W; accepted: one draw for each input")]
-    NoDraw,
+    NothingToTest,
     /// A constant out of range.
     #[error(transparent)]
     Constant(#[from] OutOfRange),
@@ -98,20 +156,25 @@ impl Candidate {
         Ok(candidate)
     }
 
-    /// What `auto` tries: hardmax with Clopper-Pearson, one- and two-sided, first, so that it wins ties;
-    /// then softmax and sparsemax with Bernstein over a grid of temperatures, two-sided, and also
-    /// Lipschitz-aware where a constant of the logits and their evaluation error are given. Both,
-    /// because the two-sided radius needs no charge for the evaluation.
+    /// What `auto` tries. With `bound` for hardmax: pairs at weights from 1/2 on, the first of which is
+    /// never below the one-sided radius from the same samples; two-sided; pairs by betting, which needs
+    /// no coins; then softmax and sparsemax over a grid of temperatures, in pairs by betting.
     #[must_use]
-    pub fn auto(logits: Option<(Lipschitz, f64)>) -> Vec<Self> {
-        let hardmax = |rule| Self { map: SimplexMap::Hardmax, bound: Bound::ClopperPearson, rule };
-        let mut candidates = vec![hardmax(RadiusRule::OneSided), hardmax(RadiusRule::TwoSided)];
+    pub fn auto(bound: Bound) -> Vec<Self> {
+        let (hardmax, settles) = (SimplexMap::Hardmax, bound == Bound::TestMartingale);
+        let pairs = |map, bound, weights: &[f64]| {
+            let rules = weights.iter().filter_map(|&w| Weight::new(w).ok());
+            rules.map(|weight| Self { map, bound, rule: RadiusRule::Pairwise { weight } }).collect::<Vec<_>>()
+        };
+        let mut candidates = pairs(hardmax, bound, &WEIGHTS);
+        if !settles {
+            candidates.push(Self { map: hardmax, bound, rule: RadiusRule::TwoSided });
+        }
+        candidates.extend(pairs(hardmax, Bound::Betting, &WEIGHTS[1..]));
         for t in [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0] {
             let Ok(t) = Temperature::new(t) else { continue };
             for map in [SimplexMap::Softmax(t), SimplexMap::Sparsemax(t)] {
-                let two_sided = Self { map, bound: Bound::Bernstein, rule: RadiusRule::TwoSided };
-                candidates.push(two_sided);
-                candidates.extend(logits.and_then(|(constant, error)| two_sided.aware(constant, error).ok()));
+                candidates.extend(pairs(map, Bound::Betting, &[0.5, 0.75]));
             }
         }
         candidates
@@ -163,7 +226,7 @@ impl Candidate {
     /// Checks that the rule has a meaning for this noise and number of classes.
     pub(super) fn check_for(&self, noise: &Noise, classes: usize) -> Result<(), CandidateError> {
         self.check()?;
-        if self.rule.uses_runner_up() && noise.gaussian().is_none() {
+        if !self.rule.any_noise() && noise.gaussian().is_none() {
             return Err(CandidateError::NotGaussian { rule: self.rule, noise: noise.clone() });
         }
         if let RadiusRule::Aware { logits, .. } = self.rule {
@@ -178,7 +241,8 @@ impl Candidate {
         Ok(logits.then(constant)?)
     }
 
-    /// The radius from bounds on the scores that were sampled; `charge` is taken off both.
+    /// The radius from bounds on the scores that were sampled; `charge` is taken off both. For pairs,
+    /// `1 - p2` bounds the mean of every pair's score from below.
     #[must_use]
     pub fn radius(
         &self,
@@ -192,6 +256,8 @@ impl Candidate {
         match (self.rule, noise.gaussian()) {
             (RadiusRule::OneSided, _) => noise.radius(p1),
             (RadiusRule::TwoSided, Some(sigma)) => radius::two_sided(sigma, p1, p2),
+            (RadiusRule::Pairwise { weight }, Some(sigma)) => radius::pair(sigma, weight, p2.complement()),
+            (RadiusRule::Pairwise { weight: Weight::HALF }, None) => noise.radius(p2.complement()),
             (RadiusRule::Aware { logits, evaluation_error }, Some(sigma)) => {
                 let score = self.score_lipschitz(logits, classes).ok()?;
                 // Of one score; it also covers the rounding of the map itself in f64.
@@ -204,6 +270,46 @@ impl Candidate {
             }
             _ => None,
         }
+    }
+
+    /// Checks that the bound can be used with a stopping rule.
+    pub(super) fn check_stopping(&self, stopping: Stopping) -> Result<(), CandidateError> {
+        let settles = matches!(stopping, Stopping::Settle { .. });
+        if self.bound == Bound::TestMartingale && (!settles || self.rule.uses_runner_up()) {
+            return Err(CandidateError::NothingToTest);
+        }
+        Ok(())
+    }
+
+    /// The least bound found on the one mean that the rule looks at that gives a radius; `None` if none
+    /// is found below 1, or the rule looks at two means.
+    pub(super) fn threshold(
+        &self,
+        noise: &Noise,
+        classes: usize,
+        radius: Radius,
+        charge: f64,
+    ) -> Option<LowerBound> {
+        let gives = |mean: f64| {
+            let (p1, p2) = self.rule.bounds(LowerBound::new(mean));
+            self.radius(noise, classes, p1, p2, charge).is_some_and(|found| found >= radius)
+        };
+        let (mut low, mut high) = (0.5, 1.0_f64.next_down());
+        if self.rule.uses_runner_up() || !gives(high) {
+            return None;
+        }
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            if middle <= low || middle >= high {
+                break;
+            }
+            if gives(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(LowerBound::new(high))
     }
 
     /// The levels for the class and for the runner-up.

@@ -1,16 +1,17 @@
 //! Step 2: on fresh samples, bound the frozen class's smoothed score.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use ndarray::Array2;
 
-use super::bound::{Bound, Drawn};
-use super::candidate::CandidateError;
-use super::{
-    Candidate, Outcome, ProcedureError, SampleError, Scorer, Selection, Setup, Verdict, each_sample,
-};
+use super::bound::{Beside, Bound};
+use super::record::Settled;
+use super::{Candidate, Outcome, ProcedureError, SampleError, Scorer, Selection, Verdict, each_sample};
+use crate::rounding::directed::ln_down;
 use crate::smoothing::confidence::{
-    Binomial, Checkpoint, Checkpoints, ConfidenceBound, HedgedBetting, RandomizedClopperPearson, Running,
+    Binomial, Capital, Checkpoint, Checkpoints, HedgedBetting, POWER, RandomizedClopperPearson, Running,
+    TestMartingale, WORTHWHILE,
 };
 use crate::smoothing::ledger::{Ledger, Overdrawn};
 use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, UpperBound};
@@ -18,6 +19,9 @@ use crate::smoothing::statistics::{Moments, ScoreStatistics};
 
 /// First sample count at which an adaptive rule looks.
 pub(super) const FIRST_CHECKPOINT: u32 = 16;
+
+/// Other classes whose scores are kept in order one by one; those of the rest are kept as their greatest.
+const RIVALS: usize = 8;
 
 /// When to stop sampling.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,7 +35,8 @@ pub enum Stopping {
         /// Most samples.
         most: u32,
     },
-    /// As soon as more samples (up to `most`) could enlarge the radius by less than this fraction of it.
+    /// After as many samples, planned before the first one, as bring the radius within this fraction of
+    /// the one to expect from `most`.
     Tolerance {
         /// The fraction, positive.
         fraction: f64,
@@ -60,16 +65,11 @@ pub struct Estimation {
 struct Seen {
     scorer: Scorer,
     statistics: ScoreStatistics,
-    /// The class's scores and the greatest other scores in order, for bounds that need them.
-    ordered: Option<(Vec<f64>, Vec<f64>)>,
-}
-
-impl Seen {
-    /// All other scores, that of undefined answers last.
-    fn others(&self, class: usize) -> impl Iterator<Item = (usize, Moments)> {
-        let others = (0..self.statistics.classes()).filter(move |&j| j != class);
-        others.map(|j| (j, self.statistics.moments(j)))
-    }
+    /// The scores of the pairs with every other class, if the rule asks for them; the class's own entry
+    /// has no meaning.
+    pairs: Option<ScoreStatistics>,
+    /// For bounds that need scores in order: the class's, and those of other classes, or of their pairs.
+    ordered: Option<(Vec<f64>, Vec<Vec<f64>>)>,
 }
 
 /// Levels for the class and the runner-up, booked in the ledger.
@@ -82,10 +82,24 @@ pub(super) struct Levels {
 impl Levels {
     pub(super) fn book(ledger: &mut Ledger, candidate: &Candidate, alpha: Alpha) -> Result<Self, Overdrawn> {
         let (top, runner_up) = candidate.split(alpha);
-        let top = ledger.spend("lower bound on the class's score", top)?;
+        let purpose = match candidate.rule().weight() {
+            Some(_) => "lower bound on the scores of all pairs",
+            None => "lower bound on the class's score",
+        };
+        let top = ledger.spend(purpose, top)?;
         let runner_up = runner_up.map(|a| ledger.spend("upper bound on the runner-up's score", a));
         Ok(Self { top, runner_up: runner_up.transpose()? })
     }
+}
+
+/// What asks for samples.
+type Sample<'a> = dyn FnMut(Range<u32>) -> Result<Array2<f32>, SampleError> + 'a;
+
+/// How the estimation ended.
+struct End {
+    running: Running,
+    verdict: Verdict,
+    settled: Option<Settled>,
 }
 
 impl Estimation {
@@ -100,130 +114,247 @@ impl Estimation {
     /// `sample` is as in [`Selection::run`]; it is asked for indices in order, from `n0`, each once.
     ///
     /// # Errors
-    /// [`ProcedureError`] if the stopping rule does not fit the bound, or if sampling fails.
-    pub fn run(
-        self,
-        stopping: Stopping,
-        sample: &mut dyn FnMut(Range<u32>) -> Result<Array2<f32>, SampleError>,
-    ) -> Result<Outcome, ProcedureError> {
-        let Selection { setup, candidate, classes, .. } = &self.selection;
-        let most = check(stopping, setup, candidate.bound())?;
+    /// [`ProcedureError`] if sampling fails.
+    pub fn run(self, sample: &mut Sample) -> Result<Outcome, ProcedureError> {
+        let Selection { setup, stopping, candidate, classes, forecast } = &self.selection;
         let mut ledger = Ledger::new(setup.alpha);
         let levels = Levels::book(&mut ledger, candidate, setup.alpha)?;
         let mut seen = Seen {
             scorer: Scorer::new(candidate.map(), *classes),
             statistics: ScoreStatistics::new(classes + 1),
-            ordered: (candidate.bound() == Bound::Betting).then(Default::default),
+            pairs: candidate.rule().weight().map(|_| ScoreStatistics::new(classes + 1)),
+            ordered: (candidate.bound() == Bound::Betting)
+                .then(|| (Vec::new(), vec![Vec::new(); forecast.others.len().min(RIVALS + 1)])),
         };
+        let fixed = |n| (n, if n < stopping.most() { Verdict::Converged } else { Verdict::Exhausted });
+        let (n, verdict) = match *stopping {
+            Stopping::Fixed(n) => (n, Verdict::Exhausted),
+            Stopping::Tolerance { fraction, most } => fixed(forecast.plan(setup, candidate, fraction, most)),
+            Stopping::Settle { radius, most } => {
+                let one_mean = !candidate.rule().uses_runner_up();
+                let tests = matches!(candidate.bound(), Bound::TestMartingale | Bound::Betting);
+                let end = if one_mean && tests {
+                    self.test(&mut seen, radius, most, levels.top, sample)?
+                } else {
+                    self.settle(&mut seen, radius, most, levels, sample)?
+                };
+                return Ok(self.outcome(&seen, end, ledger, true));
+            }
+        };
+        self.draw(&mut seen, n, sample)?;
         let mut running = Running::default();
-        let mut verdict = Verdict::Exhausted;
-        if let Stopping::Fixed(n) = stopping {
-            self.draw(&mut seen, n, sample)?;
-            running.raise(self.lower(&seen, levels.top));
-            running.reduce(levels.runner_up.map_or(UpperBound::TRIVIAL, |level| self.upper(&seen, level)));
-        } else {
-            let checkpoints: Vec<Checkpoint> = Checkpoints::new(FIRST_CHECKPOINT, most).collect();
-            for &checkpoint in &checkpoints {
-                self.draw(&mut seen, checkpoint.count(), sample)?;
-                if let Some(level) = self.bound().level_at(checkpoint, levels.top) {
-                    running.raise(self.lower(&seen, level));
+        self.tighten(&mut running, &seen, n, Some(levels.top), levels.runner_up, &self.beside());
+        Ok(self.outcome(&seen, End { running, verdict, settled: None }, ledger, false))
+    }
+
+    /// Tests the mean that a radius needs, at checkpoints.
+    fn test(
+        &self,
+        seen: &mut Seen,
+        radius: Radius,
+        most: u32,
+        alpha: Alpha,
+        sample: &mut Sample,
+    ) -> Result<End, ProcedureError> {
+        let Selection { setup, candidate, classes, forecast, .. } = &self.selection;
+        let mut end = End { running: Running::default(), verdict: Verdict::OutOfReach, settled: None };
+        let Some(threshold) = candidate.threshold(&setup.noise, *classes, radius, setup.charge) else {
+            return Ok(end);
+        };
+        let pilot = forecast.counts(candidate.rule());
+        let test = TestMartingale::new(threshold, pilot);
+        let (futility, mut evidence) = (test.futility(most, alpha), None);
+        // Betting: for each mean a capital against the threshold, and one for giving up.
+        let hoped = {
+            let (log, n) = (WORTHWHILE * -libm::log(alpha.get()), f64::from(most));
+            threshold.get() + (2.0 * forecast.variance(candidate.rule()) * log / n).sqrt() + 0.5 * log / n
+        };
+        let risk = Alpha::new(1.0 - POWER)?;
+        let planned = most as usize;
+        let mut capitals: Vec<[Capital; 2]> = Vec::new();
+        let mut taken = 0;
+        for checkpoint in Checkpoints::new(FIRST_CHECKPOINT, most) {
+            self.draw(seen, checkpoint.count(), sample)?;
+            let futile = if let Some((top, others)) = &seen.ordered {
+                let lists: Vec<&Vec<f64>> =
+                    if candidate.rule().weight().is_some() { others.iter().collect() } else { vec![top] };
+                capitals.resize(
+                    lists.len(),
+                    [
+                        Capital::new(threshold.get(), planned, alpha),
+                        Capital::new((1.0 - hoped).max(1e-9), planned, risk),
+                    ],
+                );
+                for (scores, [reach, give_up]) in lists.iter().zip(&mut capitals) {
+                    for &score in &scores[taken..] {
+                        reach.push(score);
+                        give_up.push(1.0 - score);
+                    }
                 }
-                if let Some(level) =
-                    levels.runner_up.and_then(|level| self.bound().level_at(checkpoint, level))
-                {
-                    running.reduce(self.upper(&seen, level));
+                taken = seen.statistics.count() as usize;
+                let least = capitals.iter().map(|[reach, _]| reach.ln()).fold(f64::INFINITY, f64::min);
+                evidence = Some(evidence.map_or(least, |before: f64| before.max(least)));
+                if ln_reaches(least, alpha) {
+                    let (lower, upper) = candidate.rule().bounds(threshold);
+                    end.running = Running { lower, upper };
                 }
-                let radius = self.radius(&running);
-                let last = checkpoints[checkpoints.len() - 1];
-                if let Some(settled) =
-                    self.settled(stopping, radius, &seen, &running, checkpoint, last, levels)
-                {
-                    verdict = settled;
-                    break;
-                }
+                capitals.iter().any(|[_, give_up]| ln_reaches(give_up.ln(), risk))
+            } else {
+                let beside = Beside { test: Some(test.clone()), ..Beside::default() };
+                self.tighten(&mut end.running, seen, most, Some(alpha), None, &beside);
+                let least = self.means(seen).filter_map(|m| m.counts()).map(Binomial::successes).min();
+                let counts = least.and_then(|k| Binomial::new(k, checkpoint.count()));
+                counts.is_none_or(|counts| futility.reached(counts))
+            };
+            end.verdict = Verdict::Exhausted;
+            if self.radius(&end.running).is_some_and(|found| found >= radius) {
+                end.verdict = Verdict::Reached;
+                break;
+            }
+            if futile {
+                end.verdict = Verdict::OutOfReach;
+                break;
             }
         }
-        Ok(self.outcome(&seen, &running, ledger, verdict, !matches!(stopping, Stopping::Fixed(_))))
+        let evidence = evidence.filter(|ln| ln.is_finite());
+        end.settled =
+            Some(Settled { radius, threshold, pilot: (pilot.successes(), pilot.trials()), evidence });
+        Ok(end)
+    }
+
+    /// Settles a radius by bounds on two means, at checkpoints that share alpha.
+    fn settle(
+        &self,
+        seen: &mut Seen,
+        wanted: Radius,
+        most: u32,
+        levels: Levels,
+        sample: &mut Sample,
+    ) -> Result<End, ProcedureError> {
+        let mut end = End { running: Running::default(), verdict: Verdict::Exhausted, settled: None };
+        let checkpoints: Vec<Checkpoint> = Checkpoints::new(FIRST_CHECKPOINT, most).collect();
+        let last = checkpoints[checkpoints.len() - 1];
+        for &now in &checkpoints {
+            self.draw(seen, now.count(), sample)?;
+            let bound = self.bound();
+            let (top, runner_up) = (
+                bound.level_at(now, levels.top),
+                levels.runner_up.and_then(|level| bound.level_at(now, level)),
+            );
+            self.tighten(&mut end.running, seen, most, top, runner_up, &self.beside());
+            if self.radius(&end.running).is_some_and(|r| r >= wanted) {
+                end.verdict = Verdict::Reached;
+                break;
+            }
+            let best = self.best_case(seen, &end.running, now, last, levels);
+            if !best.is_some_and(|r| r >= wanted) {
+                end.verdict = Verdict::OutOfReach;
+                break;
+            }
+        }
+        Ok(end)
     }
 
     /// Draws until there are `count` samples.
-    fn draw(
-        &self,
-        seen: &mut Seen,
-        count: u32,
-        sample: &mut dyn FnMut(Range<u32>) -> Result<Array2<f32>, SampleError>,
-    ) -> Result<(), ProcedureError> {
-        let Selection { setup, classes, class, .. } = &self.selection;
-        let range = setup.n0 + seen.statistics.count()..setup.n0 + count;
-        each_sample(range, setup.batch, Some(*classes), sample, |logits| {
+    fn draw(&self, seen: &mut Seen, count: u32, sample: &mut Sample) -> Result<(), ProcedureError> {
+        let Selection { setup, classes, forecast, candidate, .. } = &self.selection;
+        let (class, weight) = (forecast.class, candidate.rule().weight());
+        let coins = candidate.bound().needs_indicators();
+        let mut index = setup.n0 + seen.statistics.count();
+        let mut pair = vec![0.0; classes + 1];
+        each_sample(index..setup.n0 + count, setup.batch, Some(*classes), sample, |logits| {
             let scores = seen.scorer.score(logits);
             seen.statistics.push(scores);
-            if let Some((top, rest)) = &mut seen.ordered {
-                top.push(scores[*class]);
-                let others = scores.iter().enumerate().filter(|&(j, _)| j != *class);
-                rest.push(others.fold(0.0, |greatest: f64, (_, &s)| greatest.max(s)));
+            if let (Some(weight), Some(pairs)) = (weight, &mut seen.pairs) {
+                let coin = coins.then(|| f64::from(u8::from(weight.coin(setup.streams.byte(index)))));
+                for (pair, &other) in pair.iter_mut().zip(scores) {
+                    let tie = coin.filter(|_| scores[class] == 0.0 && other == 0.0);
+                    *pair = tie.unwrap_or_else(|| weight.score(scores[class], other));
+                }
+                pairs.push(&pair);
             }
+            if let Some((top, others)) = &mut seen.ordered {
+                top.push(scores[class]);
+                let ranked = forecast.others.iter().map(|&j| scores[j]);
+                let rest = ranked.clone().skip(RIVALS).fold(f64::NEG_INFINITY, f64::max);
+                let kept = ranked.take(RIVALS).chain((rest >= 0.0).then_some(rest));
+                for (list, other) in others.iter_mut().zip(kept) {
+                    list.push(weight.map_or(other, |weight| weight.score(scores[class], other)));
+                }
+            }
+            index += 1;
         })?;
         Ok(())
     }
 
-    fn lower(&self, seen: &Seen, alpha: Alpha) -> LowerBound {
-        match &seen.ordered {
-            Some((top, _)) => HedgedBetting.lower(top, alpha),
-            None => self.bound().lower(&seen.statistics.moments(self.selection.class), alpha, self.drawn()),
+    /// Takes up the bounds at these levels.
+    fn tighten(
+        &self,
+        running: &mut Running,
+        seen: &Seen,
+        planned: u32,
+        top: Option<Alpha>,
+        runner_up: Option<Alpha>,
+        beside: &Beside,
+    ) {
+        let (rule, bound, planned) = (self.selection.candidate.rule(), self.bound(), planned as usize);
+        if let Some(level) = top {
+            let mean = match &seen.ordered {
+                Some((top, pairs)) => {
+                    let lists: Vec<&[f64]> = match rule.weight() {
+                        Some(_) => pairs.iter().map(Vec::as_slice).collect(),
+                        None => vec![top],
+                    };
+                    HedgedBetting.lower_of_all(lists, planned, level)
+                }
+                None => {
+                    let means: Vec<Moments> = self.means(seen).collect();
+                    bound.lower_of_all(means.iter(), level, beside)
+                }
+            };
+            let (lower, upper) = rule.bounds(mean);
+            running.raise(lower);
+            running.reduce(upper);
+        }
+        if let Some(level) = runner_up {
+            running.reduce(match &seen.ordered {
+                Some((_, others)) => {
+                    HedgedBetting.upper_of_all(others.iter().map(Vec::as_slice), planned, level)
+                }
+                None => {
+                    let others: Vec<Moments> = self.others(&seen.statistics).map(|(_, m)| m).collect();
+                    bound.upper_of_all(others.iter(), level, beside)
+                }
+            });
         }
     }
 
-    /// The greatest upper bound on any other score; for betting, the bound on the mean of the greatest
-    /// other score, which is at least every other mean.
-    fn upper(&self, seen: &Seen, alpha: Alpha) -> UpperBound {
-        if let Some((_, rest)) = &seen.ordered {
-            return HedgedBetting.upper(rest, alpha);
-        }
-        let others: Vec<Moments> = seen.others(self.selection.class).map(|(_, moments)| moments).collect();
-        self.bound().upper_of_all(others.iter(), alpha, self.drawn())
+    /// The statistics of the means that the rule bounds from below: of every pair, or of the class.
+    fn means(&self, seen: &Seen) -> impl Iterator<Item = Moments> {
+        let alone = seen.pairs.is_none().then(|| seen.statistics.moments(self.selection.class()));
+        let pairs = seen.pairs.iter().flat_map(|pairs| self.others(pairs).map(|(_, moments)| moments));
+        alone.into_iter().chain(pairs)
+    }
+
+    /// All but the class, that of undefined answers last.
+    fn others(&self, statistics: &ScoreStatistics) -> impl Iterator<Item = (usize, Moments)> {
+        let class = self.selection.class();
+        let others = (0..statistics.classes()).filter(move |&j| j != class);
+        others.map(|j| (j, statistics.moments(j)))
     }
 
     fn bound(&self) -> Bound {
         self.selection.candidate.bound()
     }
 
-    fn drawn(&self) -> Drawn {
-        self.selection.setup.randomized
+    fn beside(&self) -> Beside {
+        let drawn = RandomizedClopperPearson::new(self.selection.setup.streams.once()).ok();
+        Beside { drawn, test: None }
     }
 
     fn radius(&self, bounds: &Running) -> Option<Radius> {
         let Selection { setup, candidate, classes, .. } = &self.selection;
         candidate.radius(&setup.noise, *classes, bounds.lower, bounds.upper, setup.charge)
-    }
-
-    /// Whether a checkpoint settles the question.
-    #[expect(clippy::too_many_arguments, reason = "all that an adaptive rule looks at")]
-    fn settled(
-        &self,
-        stopping: Stopping,
-        radius: Option<Radius>,
-        seen: &Seen,
-        running: &Running,
-        now: Checkpoint,
-        last: Checkpoint,
-        levels: Levels,
-    ) -> Option<Verdict> {
-        match stopping {
-            Stopping::Fixed(_) => None,
-            Stopping::Settle { radius: wanted, .. } => {
-                if radius.is_some_and(|r| r >= wanted) {
-                    return Some(Verdict::Reached);
-                }
-                let best = self.best_case(seen, running, now, last, levels);
-                (!best.is_some_and(|r| r >= wanted)).then_some(Verdict::OutOfReach)
-            }
-            Stopping::Tolerance { fraction, .. } => {
-                let best = self.best_case(seen, running, now, last, levels).map_or(0.0, Radius::get);
-                let so_far = radius.map_or(0.0, Radius::get);
-                (best <= so_far * (1.0 + fraction)).then_some(Verdict::Converged)
-            }
-        }
     }
 
     /// The radius if the true scores were as good as the samples allow and all samples were drawn. It
@@ -236,49 +367,43 @@ impl Estimation {
         last: Checkpoint,
         levels: Levels,
     ) -> Option<Radius> {
-        let (class, bound, drawn) = (self.selection.class, self.bound(), self.drawn());
-        let top = seen.statistics.moments(class);
+        // Betting takes scores in order; its bound is about this one.
+        let bound = if self.bound() == Bound::Betting { Bound::Bernstein } else { self.bound() };
+        let beside = self.beside();
+        let least = self.means(seen).min_by(|a, b| a.mean().total_cmp(&b.mean()))?;
         let room = bound
             .level_at(now, levels.top)
-            .map_or(1.0, |level| bound.upper(&top, level, drawn).get() - top.mean());
+            .map_or(1.0, |level| bound.upper(&least, level, &beside).get() - least.mean());
         let end = bound.level_at(last, levels.top)?;
-        let hoped = bound.lower(&self.at_end(&top, last), end, drawn).get() + room;
-        let lower = LowerBound::new(hoped).tighter(running.lower);
+        let at_end = if bound.needs_indicators() {
+            Moments::of_counts(least.scaled(last.count()).nearest_counts())
+        } else {
+            least.scaled(last.count())
+        };
+        let hoped = bound.lower(&at_end, end, &beside).get() + room;
         // Certainty has no quantile; more than the bound of all successes is not to be hoped for.
         let all = Moments::of_counts(Binomial::new(last.count(), last.count())?);
-        let all = bound.lower(&all, end, drawn);
-        let lower = LowerBound::new(lower.get().min(all.get())).tighter(running.lower);
-        let upper = levels.runner_up.map_or(UpperBound::TRIVIAL, |level| {
+        let all = bound.lower(&all, end, &beside);
+        let (lower, upper) = self.selection.candidate.rule().bounds(LowerBound::new(hoped.min(all.get())));
+        let upper = levels.runner_up.map_or(upper, |level| {
             let level = bound.level_at(now, level);
-            let least = |moments| level.map_or(0.0, |level| bound.lower(&moments, level, drawn).get());
-            let means = seen.others(class).map(|(_, moments)| least(moments));
-            UpperBound::new(means.fold(0.0, f64::max)).tighter(running.upper)
+            let least = |moments| level.map_or(0.0, |level| bound.lower(&moments, level, &beside).get());
+            let means = self.others(&seen.statistics).map(|(_, moments)| least(moments));
+            UpperBound::new(means.fold(0.0, f64::max))
         });
+        let (lower, upper) = (lower.tighter(running.lower), upper.tighter(running.upper));
         self.radius(&Running { lower, upper })
     }
 
-    /// The statistics to expect at the last checkpoint.
-    fn at_end(&self, moments: &Moments, last: Checkpoint) -> Moments {
-        let scaled = moments.scaled(last.count());
-        let indicators = self.bound().needs_indicators();
-        if indicators { Moments::of_counts(scaled.nearest_counts()) } else { scaled }
-    }
-
-    fn outcome(
-        &self,
-        seen: &Seen,
-        running: &Running,
-        ledger: Ledger,
-        verdict: Verdict,
-        anytime: bool,
-    ) -> Outcome {
-        let Selection { setup, candidate, class, classes } = &self.selection;
-        let randomized = candidate.bound() == Bound::RandomizedClopperPearson;
+    fn outcome(&self, seen: &Seen, end: End, ledger: Ledger, anytime: bool) -> Outcome {
+        let Selection { setup, candidate, classes, .. } = &self.selection;
+        let (class, randomized) =
+            (self.selection.class(), candidate.bound() == Bound::RandomizedClopperPearson);
         Outcome {
-            class: *class,
-            radius: self.radius(running),
-            p_lower: running.lower,
-            p_upper: running.upper,
+            class,
+            radius: self.radius(&end.running),
+            p_lower: end.running.lower,
+            p_upper: end.running.upper,
             n0: setup.n0,
             samples: seen.statistics.count(),
             classes: *classes,
@@ -286,20 +411,40 @@ impl Estimation {
             entries: setup.entries,
             charge: setup.charge,
             candidate: *candidate,
-            w: setup.randomized.filter(|_| randomized).map(RandomizedClopperPearson::w),
-            verdict,
+            w: randomized.then(|| setup.streams.once()),
+            verdict: end.verdict,
             anytime,
+            settled: end.settled,
             ledger,
-            top: seen.statistics.moments(*class),
-            others: front(seen.others(*class).collect()),
+            top: seen.statistics.moments(class),
+            others: front(self.others(&seen.statistics).collect(), |a, b| b > a),
+            pairs: seen
+                .pairs
+                .iter()
+                .flat_map(|pairs| front(self.others(pairs).collect(), |a, b| a > b))
+                .collect(),
         }
     }
 }
 
-/// The scores that can have the greatest upper bound: in order of falling means, each with a greater
-/// variance than all before it. Every bound grows with both.
-fn front(mut scores: Vec<(usize, Moments)>) -> Vec<(usize, Moments)> {
-    scores.sort_by(|(_, a), (_, b)| b.mean_upper().total_cmp(&a.mean_upper()));
+/// Whether a capital of this logarithm has reached `1/alpha`.
+pub(super) fn ln_reaches(ln_capital: f64, alpha: Alpha) -> bool {
+    ln_capital >= -ln_down(alpha.get())
+}
+
+/// The scores that can have the weakest bound: in order from the weakest mean, each with a greater
+/// variance than all before it. Every bound weakens with both.
+fn front(mut scores: Vec<(usize, Moments)>, weaker: impl Fn(f64, f64) -> bool) -> Vec<(usize, Moments)> {
+    scores.sort_by(|(_, a), (_, b)| {
+        let (a, b) = (a.mean_upper(), b.mean_upper());
+        if weaker(a, b) {
+            Ordering::Greater
+        } else if weaker(b, a) {
+            Ordering::Less
+        } else {
+            Ordering::Equal
+        }
+    });
     let mut widest = f64::NEG_INFINITY;
     scores.retain(|(_, moments)| {
         let kept = moments.variance_upper() > widest;
@@ -309,25 +454,36 @@ fn front(mut scores: Vec<(usize, Moments)>) -> Vec<(usize, Moments)> {
     scores
 }
 
-/// The most samples that a stopping rule allows.
-fn check(stopping: Stopping, setup: &Setup, bound: Bound) -> Result<u32, ProcedureError> {
-    let most = match stopping {
-        Stopping::Fixed(n) => n,
-        Stopping::Settle { most, .. } => most,
-        Stopping::Tolerance { fraction, most } => {
-            if !(fraction > 0.0 && fraction.is_finite()) {
-                let (quantity, accepted) = ("the tolerance", "a positive number");
-                return Err(OutOfRange { quantity, found: fraction, accepted }.into());
-            }
-            most
+impl Stopping {
+    /// How many samples a selection should have: 2 % of a fixed number, 1 % of the most that may be
+    /// planned, at least 100; and 50 where a radius may be settled with as few.
+    #[must_use]
+    pub fn pilot(self) -> u32 {
+        let share = match self {
+            Self::Fixed(n) => n / 50,
+            Self::Tolerance { most, .. } => most / 100,
+            Self::Settle { .. } => return 50,
+        };
+        share.max(100)
+    }
+
+    /// Checks the numbers of samples and the tolerance.
+    pub(super) fn check(self, n0: u32) -> Result<(), ProcedureError> {
+        if let Self::Tolerance { fraction, .. } = self
+            && !(fraction > 0.0 && fraction.is_finite())
+        {
+            let (quantity, accepted) = ("the tolerance", "a positive number");
+            return Err(OutOfRange { quantity, found: fraction, accepted }.into());
         }
-    };
-    if most == 0 || most > u32::MAX - 1 - setup.n0 {
-        let accepted = "at least 1, and together with n0 below 2^32 - 1";
-        return Err(ProcedureError::Count { what: "the number of samples", found: most.into(), accepted });
+        let most = self.most();
+        if most == 0 || most > u32::MAX - 1 - n0 {
+            let accepted = "at least 1, and together with n0 below 2^32 - 1";
+            return Err(ProcedureError::Count {
+                what: "the number of samples",
+                found: most.into(),
+                accepted,
+            });
+        }
+        Ok(())
     }
-    if bound == Bound::Betting && !matches!(stopping, Stopping::Fixed(_)) {
-        return Err(CandidateError::NotAnytime { bound }.into());
-    }
-    Ok(most)
 }

@@ -7,7 +7,15 @@
 //! the bounds hold at every time.
 //!
 //! The runner-up costs one level, not one for each class: the true runner-up is one fixed class, and the
-//! greatest of all upper bounds is at least its bound.
+//! greatest of all upper bounds is at least its bound. So do pairs: the class that comes closest is one
+//! fixed class `j`, the true radius is that against `j`, and the least of all bounds on pairs is at most
+//! the bound on the pair with `j`; whatever the other bounds do, and however they depend on each other,
+//! the radius is false with at most the probability that this one is. One coin per sample therefore
+//! serves all pairs.
+//!
+//! Where a tolerance is given, the number of samples is planned on the selection's samples, and all of
+//! alpha is spent at that number. Where a radius is to be settled, the mean that it needs is tested by a
+//! martingale, which may be looked at any time.
 //!
 //! With a map chosen for each input the certificate speaks of the classifier smoothed with that map,
 //! `argmax_j E s_j(h(x + e))`, and of all perturbed inputs under the same map.
@@ -15,6 +23,7 @@
 mod bound;
 mod candidate;
 mod estimation;
+mod forecast;
 mod record;
 mod selection;
 
@@ -23,17 +32,16 @@ use std::ops::Range;
 use ndarray::Array2;
 use thiserror::Error;
 
-use super::confidence::RandomizedClopperPearson;
 use super::ledger::Overdrawn;
 use super::noise::Noise;
 use super::quantity::Alpha;
 use super::simplex::SimplexMap;
-use super::statistics::ScoreStatistics;
+use crate::random::InputStreams;
 
 pub use bound::Bound;
-pub use candidate::{Candidate, CandidateError, RadiusRule};
+pub use candidate::{Candidate, CandidateError, RadiusRule, RuleName};
 pub use estimation::{Estimation, Stopping};
-pub use record::{Outcome, RecomputeError, Verdict};
+pub use record::{Outcome, RecomputeError, Settled, Verdict};
 pub use selection::Selection;
 
 /// What sampling can fail with.
@@ -55,8 +63,9 @@ pub struct Setup {
     pub n0: u32,
     /// Most samples asked for at once. Does not influence any result.
     pub batch: u32,
-    /// The one draw of `W` for this input, if randomized Clopper-Pearson may be used.
-    pub randomized: Option<RandomizedClopperPearson>,
+    /// What is drawn for this input beside its noise: the one `W` of randomized Clopper-Pearson, and the
+    /// coins of pairs, one for each sample.
+    pub streams: InputStreams,
 }
 
 /// Why an input could not be certified or abstained on.
@@ -117,10 +126,6 @@ impl Scorer {
         *undefined = if self.map.apply(logits, scores).is_ok() { 0.0 } else { 1.0 };
         &self.scores
     }
-
-    fn add_to(&mut self, statistics: &mut ScoreStatistics, logits: &[f32]) {
-        statistics.push(self.score(logits));
-    }
 }
 
 /// Asks for samples in batches and hands on their logits in order.
@@ -152,5 +157,7 @@ fn each_sample(
     classes.ok_or(ProcedureError::Count { what: "the number of samples", found: 0, accepted: "at least 1" })
 }
 
+#[cfg(test)]
+mod coverage;
 #[cfg(test)]
 mod tests;

@@ -5,27 +5,31 @@ use std::ops::Range;
 use ndarray::Array2;
 
 use super::candidate::CandidateError;
-use super::{Bound, Candidate, ProcedureError, SampleError, Scorer, Setup, each_sample};
-use crate::smoothing::confidence::{
-    Bernstein, ClopperPearson, ConfidenceBound, Hoeffding, KrichevskyTrofimov,
-};
-use crate::smoothing::quantity::{Alpha, LowerBound, OutOfRange, Radius, UpperBound};
-use crate::smoothing::statistics::{Moments, ScoreStatistics};
+use super::forecast::{self, FOLDS, Forecast, Sums};
+use super::{Candidate, ProcedureError, SampleError, Scorer, Setup, Stopping, each_sample};
+use crate::smoothing::quantity::{LowerBound, OutOfRange};
+
+/// Standard errors that the gain of another map or bound has to exceed: the best of some forty forecasts is
+/// too good by about two, and errors that are estimated from ten parts are themselves off by a quarter.
+const OTHER_SCORES: f64 = 4.0;
 
 /// The frozen outcome of step 1. It is made by [`Selection::run`] only, cannot be copied, and is consumed
 /// by [`Estimation::new`](super::Estimation::new).
 #[derive(Debug)]
 pub struct Selection {
     pub(super) setup: Setup,
+    pub(super) stopping: Stopping,
     pub(super) candidate: Candidate,
-    pub(super) class: usize,
     pub(super) classes: usize,
+    pub(super) forecast: Forecast,
 }
 
 impl Selection {
-    /// Draws the samples `0 .. n0` and chooses, for each candidate, the class of the highest mean score;
-    /// among the candidates, the one that promises the largest radius if `planned` samples showed the
-    /// same mean and variance. Ties go to the earlier candidate.
+    /// Draws the samples `0 .. n0` and chooses, for each map, the class of the highest mean score, and
+    /// among the candidates the one of the largest radius to expect at the end, or of the soonest answer
+    /// where a radius is to be settled. The first candidate is left only for a gain that exceeds the
+    /// error of its forecast, one standard error (by the jackknife over ten parts) for another rule and
+    /// [`OTHER_SCORES`] for another map or bound; the candidates are compared by their gains less this.
     ///
     /// `sample` gives the logits (`samples x K`, `K >= 2`) of a range of sample indices, each under its
     /// own noise. How well this chooses has no influence on the validity of what follows.
@@ -35,7 +39,7 @@ impl Selection {
     pub fn run(
         setup: Setup,
         candidates: &[Candidate],
-        planned: u32,
+        stopping: Stopping,
         sample: &mut dyn FnMut(Range<u32>) -> Result<Array2<f32>, SampleError>,
     ) -> Result<Self, ProcedureError> {
         if candidates.is_empty() {
@@ -49,39 +53,50 @@ impl Selection {
             let (quantity, accepted) = ("the charge for the noise", "a number between 0 and 1");
             return Err(OutOfRange { quantity, found: setup.charge, accepted }.into());
         }
-        let randomized = candidates.iter().any(|c| c.bound() == Bound::RandomizedClopperPearson);
-        if randomized && setup.randomized.is_none() {
-            return Err(CandidateError::NoDraw.into());
-        }
-        let mut running: Vec<(Scorer, ScoreStatistics)> = Vec::new();
-        let classes = each_sample(0..setup.n0, setup.batch, None, sample, |logits| {
-            if running.is_empty() {
-                let fresh = |c: &Candidate| {
-                    (Scorer::new(c.map(), logits.len()), ScoreStatistics::new(logits.len() + 1))
-                };
-                running = candidates.iter().map(fresh).collect();
-            }
-            for (scorer, statistics) in &mut running {
-                scorer.add_to(statistics, logits);
-            }
-        })?;
-        let mut best: Option<(f64, Candidate, usize)> = None;
-        for (candidate, (_, statistics)) in candidates.iter().zip(&running) {
+        stopping.check(setup.n0)?;
+        let mut logits = Vec::new();
+        let classes =
+            each_sample(0..setup.n0, setup.batch, None, sample, |row| logits.extend_from_slice(row))?;
+        let mut forecasts: Vec<Forecast> = Vec::new();
+        let mut of = Vec::new();
+        for (i, candidate) in candidates.iter().enumerate() {
             candidate.check_for(&setup.noise, classes)?;
-            let class = top_class(statistics, classes);
-            let promise = promise(&setup, candidate, statistics, class, planned.max(2));
-            if best.is_none_or(|(so_far, ..)| promise > so_far) {
-                best = Some((promise, *candidate, class));
+            candidate.check_stopping(stopping)?;
+            let same = candidates[..i].iter().position(|earlier| earlier.map() == candidate.map());
+            of.push(same.map_or(forecasts.len(), |earlier| of[earlier]));
+            if same.is_none() {
+                forecasts.push(forecast(candidate, &logits, classes));
             }
         }
-        let (_, candidate, class) = best.ok_or(CandidateError::None)?;
-        Ok(Self { setup, candidate, class, classes })
+        let objectives: Vec<_> = candidates
+            .iter()
+            .map(|candidate| Objective::new(candidate, candidates, &setup, classes, stopping))
+            .collect();
+        let first: Vec<f64> = forecasts[of[0]].views().map(|sums| objectives[0].of(&sums)).collect();
+        let mut best = (0.0, 0);
+        for (i, objective) in objectives.iter().enumerate().skip(1) {
+            let mut views = forecasts[of[i]].views();
+            let mut gains = views.by_ref().take(1).map(|sums| objective.of(&sums) - first[0]);
+            let gain = gains.next().unwrap_or(0.0);
+            if gain > best.0 {
+                let left_out: Vec<f64> =
+                    views.zip(&first[1..]).map(|(sums, first)| objective.of(&sums) - first).collect();
+                let alike = candidates[i].map() == candidates[0].map()
+                    && candidates[i].bound() == candidates[0].bound();
+                let certain = gain - if alike { 1.0 } else { OTHER_SCORES } * standard_error(&left_out);
+                if certain > best.0 {
+                    best = (certain, i);
+                }
+            }
+        }
+        let forecast = forecasts.swap_remove(of[best.1]);
+        Ok(Self { setup, stopping, candidate: candidates[best.1], classes, forecast })
     }
 
     /// The frozen class.
     #[must_use]
     pub fn class(&self) -> usize {
-        self.class
+        self.forecast.class
     }
 
     /// The frozen map, bound and rule.
@@ -91,63 +106,56 @@ impl Selection {
     }
 }
 
-/// The first class of highest mean, leaving out the undefined answers.
-fn top_class(statistics: &ScoreStatistics, classes: usize) -> usize {
-    let mut best = (0, f64::NEG_INFINITY);
-    for class in 0..classes {
-        let mean = statistics.moments(class).mean();
-        if mean > best.1 {
-            best = (class, mean);
+fn forecast(candidate: &Candidate, logits: &[f32], classes: usize) -> Forecast {
+    let mut scorer = Scorer::new(candidate.map(), classes);
+    let mut scores = Vec::with_capacity(logits.len() / classes * (classes + 1));
+    for row in logits.chunks_exact(classes) {
+        scores.extend_from_slice(scorer.score(row));
+    }
+    Forecast::new(&scores, classes + 1)
+}
+
+/// The jackknife's, from values with one part left out each.
+fn standard_error(left_out: &[f64]) -> f64 {
+    let parts = FOLDS as f64;
+    let mean = left_out.iter().sum::<f64>() / parts;
+    let squares: f64 = left_out.iter().map(|value| (value - mean).powi(2)).sum();
+    ((parts - 1.0) / parts * squares).sqrt()
+}
+
+/// What is to be large.
+struct Objective<'a> {
+    candidate: &'a Candidate,
+    setup: &'a Setup,
+    classes: usize,
+    most: u32,
+    /// The mean that settles the radius, where all candidates look at one mean.
+    threshold: Option<LowerBound>,
+}
+
+impl<'a> Objective<'a> {
+    fn new(
+        candidate: &'a Candidate,
+        all: &[Candidate],
+        setup: &'a Setup,
+        classes: usize,
+        stopping: Stopping,
+    ) -> Self {
+        let threshold = match stopping {
+            Stopping::Settle { radius, .. } if !all.iter().any(|c| c.rule().uses_runner_up()) => Some(
+                candidate
+                    .threshold(&setup.noise, classes, radius, setup.charge)
+                    .unwrap_or(LowerBound::new(1.0)),
+            ),
+            _ => None,
+        };
+        Self { candidate, setup, classes, most: stopping.most().max(2), threshold }
+    }
+
+    fn of(&self, sums: &Sums) -> f64 {
+        match self.threshold {
+            Some(threshold) => forecast::rate(sums, self.candidate, threshold.get()),
+            None => forecast::radius(sums, self.setup, self.candidate, self.classes, self.most),
         }
     }
-    best.0
-}
-
-/// The radius to hope for; 0 for none.
-fn promise(setup: &Setup, candidate: &Candidate, seen: &ScoreStatistics, class: usize, planned: u32) -> f64 {
-    let (first, second) = candidate.split(setup.alpha);
-    // One more sample of score 1/2: n0 successes of n0 do not promise certainty.
-    let hedged = |moments: Moments| {
-        let mut hedged = moments;
-        hedged.push(0.5);
-        hedged.scaled(planned)
-    };
-    let p1 = expected_lower(candidate.bound(), &hedged(seen.moments(class)), first);
-    let p2 = second.map_or(UpperBound::TRIVIAL, |level| {
-        let others = (0..seen.classes()).filter(|&other| other != class);
-        let bounds =
-            others.map(|j| expected_upper(candidate.bound(), &seen.moments(j).scaled(planned), level));
-        bounds.fold(UpperBound::new(0.0), |a, b| if b > a { b } else { a })
-    });
-    candidate.radius(&setup.noise, seen.classes() - 1, p1, p2, setup.charge).map_or(0.0, Radius::get)
-}
-
-fn expected_lower(bound: Bound, moments: &Moments, alpha: Alpha) -> LowerBound {
-    match bound {
-        Bound::ClopperPearson | Bound::RandomizedClopperPearson => {
-            ClopperPearson.lower(&moments.nearest_counts(), alpha)
-        }
-        Bound::KrichevskyTrofimov => KrichevskyTrofimov.lower(&moments.nearest_counts(), alpha),
-        Bound::Hoeffding => Hoeffding.lower(moments, alpha),
-        Bound::Bernstein => Bernstein.lower(moments, alpha),
-        Bound::Betting => LowerBound::new(moments.mean() - betting_width(moments, alpha)),
-    }
-}
-
-fn expected_upper(bound: Bound, moments: &Moments, alpha: Alpha) -> UpperBound {
-    match bound {
-        Bound::ClopperPearson | Bound::RandomizedClopperPearson => {
-            ClopperPearson.upper(&moments.nearest_counts(), alpha)
-        }
-        Bound::KrichevskyTrofimov => KrichevskyTrofimov.upper(&moments.nearest_counts(), alpha),
-        Bound::Hoeffding => Hoeffding.upper(moments, alpha),
-        Bound::Bernstein => Bernstein.upper(moments, alpha),
-        Bound::Betting => UpperBound::new(moments.mean() + betting_width(moments, alpha)),
-    }
-}
-
-/// About how far a betting bound lies from the mean.
-fn betting_width(moments: &Moments, alpha: Alpha) -> f64 {
-    let (log, n) = (-alpha.get().ln(), f64::from(moments.count()));
-    moments.sd() * (2.0 * log / n).sqrt() + log / n
 }

@@ -6,11 +6,13 @@
 
 mod lipschitz;
 mod norms;
+mod pair;
 
 pub use lipschitz::{
     Lipschitz, aware, margin, pairwise, smoothed_score_lipschitz, smoothed_vector_lipschitz,
 };
 pub use norms::{Ellipsoid, anisotropic, laplace_l1, linf_from_l2, uniform_l1};
+pub use pair::{Weight, pair};
 
 use super::normal::{quantile_lower, quantile_upper};
 use super::quantity::{LowerBound, Radius, Scale, UpperBound};

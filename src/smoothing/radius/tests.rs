@@ -190,3 +190,47 @@ fn ramp_mean(l: f64, sigma: f64, x: f64) -> f64 {
     let (a, b) = ((-0.5 / l - x) / sigma, (0.5 / l - x) / sigma);
     l * sigma * (h(a) - h(b))
 }
+
+#[test]
+fn a_weight_of_one_half_is_the_margin_of_two_classes() {
+    for mean in [0.51, 0.7, 0.99, 0.999_99] {
+        let sigma = scale(0.25);
+        assert_eq!(pair(sigma, Weight::HALF, bounds(mean, 1.0).0), one_sided(sigma, bounds(mean, 1.0).0));
+    }
+    for bad in [0.0, 0.25, 0.499, 0.501, 1.0, f64::NAN, f64::INFINITY] {
+        assert!(Weight::new(bad).is_err(), "{bad}");
+    }
+    let heads = (0..=255).filter(|&byte| Weight::new(0.75).expect("a weight").coin(byte)).count();
+    assert_eq!(heads, 192);
+}
+
+proptest! {
+    /// Against the definition: the least two-sided radius of all scores with this mean.
+    #[test]
+    fn the_radius_of_a_pair_is_the_least_of_its_mean(parts in 128u32..256, mean in 0.5f64..0.99999) {
+        let (sigma, weight) = (scale(1.0), Weight::new(f64::from(parts) / 256.0).expect("a weight"));
+        let w = weight.get();
+        let found = number(pair(sigma, weight, bounds(mean, 1.0).0));
+        let least = (1..20_000).filter_map(|i| {
+            // F_j on a grid that is fine near 0, F_A from the mean.
+            let other = (1.0 - mean) * (f64::from(i) / 20_000.0).powi(3);
+            let top = (mean - w * (1.0 - other)) / (1.0 - w);
+            (top > 0.0 && top < 1.0).then(|| 0.5 * (quantile_lower(top) - quantile_lower(other)))
+        });
+        let least = least.fold(quantile_lower(mean), f64::min).max(0.0);
+        prop_assert!(found <= least + 1e-12 && found >= least - 2e-3 * (1.0 + least), "{found} {least}");
+    }
+
+    #[test]
+    fn the_best_weight_gives_the_two_sided_radius(top in 0.4f64..0.99, share in 0.05f64..1.0) {
+        let (sigma, other) = (scale(1.0), (1.0 - top) * share);
+        prop_assume!(other < top);
+        let exact = 0.5 * (quantile_lower(top) - quantile_lower(other));
+        let at = |parts: u32| {
+            let weight = Weight::new(f64::from(parts) / 256.0).expect("a weight");
+            number(pair(sigma, weight, LowerBound::new(weight.score(top, other))))
+        };
+        let best = (128..256).map(at).fold(0.0, f64::max);
+        prop_assert!(best <= exact + 1e-12 && best >= exact - 1e-3 * (1.0 + exact), "{best} {exact}");
+    }
+}

@@ -22,7 +22,13 @@ __all__ = ["smooth"]
 
 #: Bounds on probabilities and mean scores.
 BoundName = Literal[
-    "clopper-pearson", "randomized-clopper-pearson", "krichevsky-trofimov", "hoeffding", "bernstein", "betting"
+    "clopper-pearson",
+    "randomized-clopper-pearson",
+    "krichevsky-trofimov",
+    "hoeffding",
+    "bernstein",
+    "betting",
+    "test-martingale",
 ]
 
 NoiseName = Literal["gaussian", "gaussian-input", "lattice", "uniform", "laplace"]
@@ -35,11 +41,11 @@ def smooth(
     sigma: float = 0.25,
     *,
     n: int = 100_000,
-    n0: int = 100,
+    n0: int | None = None,
     alpha: float = 0.001,
     map: str = "auto",
     bound: BoundName | None = None,
-    rule: Literal["one-sided", "two-sided"] | None = None,
+    rule: Literal["one-sided", "two-sided", "pairwise"] | None = None,
     radius: float | None = None,
     tolerance: float | None = None,
     noise: NoiseName = "gaussian",
@@ -70,7 +76,8 @@ def smooth(
     sigma
         Scale of the noise: standard deviation, half-width of uniform noise, scale of Laplace noise.
     n, n0
-        Samples for the estimation (the most, with ``radius`` or ``tolerance``) and for the selection.
+        Samples for the estimation (the most, with ``radius`` or ``tolerance``) and for the selection; by
+        default 2 % of ``n``, 1 % with ``tolerance``, at least 100, and 50 with ``radius``.
     alpha
         Probability with which a radius may be false.
     map
@@ -78,13 +85,16 @@ def smooth(
         promising one on the selection samples.
     bound
         ``clopper-pearson``, ``randomized-clopper-pearson``, ``krichevsky-trofimov``, ``hoeffding``,
-        ``bernstein`` or ``betting``; by default Clopper-Pearson for hardmax, Bernstein else.
+        ``bernstein``, ``betting`` or, with ``radius``, ``test-martingale``; by default Clopper-Pearson for
+        hardmax, Bernstein else, with ``radius`` the test and betting. With ``auto`` the bound of hardmax:
+        ``randomized-clopper-pearson`` by default, or ``clopper-pearson``.
     rule
-        ``one-sided`` or ``two-sided``.
+        ``one-sided``, ``two-sided`` or ``pairwise``.
     radius
         Stop as soon as it is settled whether this radius is certified.
     tolerance
-        Stop as soon as more samples could enlarge the radius by less than this fraction of it.
+        Plan the samples of each input, up to ``n``, so that more could enlarge the radius by less than this
+        fraction of it.
     noise
         ``gaussian``, ``gaussian-input``, ``lattice`` (Gaussian on the grid of 8-bit pixels, exact),
         ``uniform`` or ``laplace``. Gaussian noise is drawn behind a dense first layer of a
@@ -127,7 +137,7 @@ def smooth(
         noise=noise,
         sigma=real("sigma", sigma),
         n=whole("n", n, 1, 2**32 - 2),
-        n0=whole("n0", n0, 1, 2**32 - 2),
+        n0=None if n0 is None else whole("n0", n0, 1, 2**32 - 2),
         alpha=real("alpha", alpha),
         map=map,
         bound=bound,
