@@ -11,7 +11,7 @@ use crate::rounding::FLUSHED;
 #[derive(Clone, Debug)]
 pub enum Link {
     /// `scale * x + shift`; 1 and 0 where absent.
-    Scale(Option<Periodic>, Option<Periodic>),
+    Scale(Option<Box<Periodic>>, Option<Box<Periodic>>),
     /// A function.
     Function(Arc<dyn Function>),
 }
@@ -35,7 +35,7 @@ fn unsure(constant: Option<&Periodic>) -> f64 {
 impl Chain {
     fn eval(&self, i: usize, x: f64) -> f64 {
         self.0.iter().fold(x, |x, link| match link {
-            Link::Scale(scale, shift) => at(scale.as_ref(), i, 1.0) * x + at(shift.as_ref(), i, 0.0),
+            Link::Scale(scale, shift) => at(scale.as_deref(), i, 1.0) * x + at(shift.as_deref(), i, 0.0),
             Link::Function(function) => function.eval(i, x),
         })
     }
@@ -48,10 +48,10 @@ impl Chain {
         for link in &self.0 {
             let outer = match link {
                 Link::Scale(scale, shift) => {
-                    let (a, b) = (at(scale.as_ref(), i, 1.0), at(shift.as_ref(), i, 0.0));
+                    let (a, b) = (at(scale.as_deref(), i, 1.0), at(shift.as_deref(), i, 0.0));
                     let size = range.0.abs().max(range.1.abs());
-                    let slack = (SLACK + unsure(scale.as_ref())) * (a * size).abs()
-                        + (SLACK + unsure(shift.as_ref())) * b.abs()
+                    let slack = (SLACK + unsure(scale.as_deref())) * (a * size).abs()
+                        + (SLACK + unsure(shift.as_deref())) * b.abs()
                         + f64::MIN_POSITIVE;
                     let ends = [a * range.0 + b, a * range.1 + b];
                     range = (ends[0].min(ends[1]) - slack, ends[0].max(ends[1]) + slack);
@@ -84,7 +84,7 @@ impl Chain {
         for link in &self.0 {
             match link {
                 Link::Scale(scale, shift) => {
-                    let greatest = |constant: &Option<Periodic>, default: f64| {
+                    let greatest = |constant: &Option<Box<Periodic>>, default: f64| {
                         constant.as_ref().map_or(default, |constant| {
                             let values = constant.values().exact().iter();
                             values.fold(0.0_f64, |most, v| most.max(v.abs())) * (1.0 + unsure(Some(constant)))

@@ -60,7 +60,9 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
         let scale = Some(constant(f64::from(scale as f32)));
         all.push(Arc::new(Staircase { rounding: Rounding::Nearest, scale, zero: constant(zero), low, high }));
     }
-    let scaled = |scale: f64, shift: f64| Link::Scale(Some(constant(scale)), Some(constant(shift)));
+    let scaled = |scale: f64, shift: f64| {
+        Link::Scale(Some(Box::new(constant(scale))), Some(Box::new(constant(shift))))
+    };
     for inclusive in [false, true] {
         let step = Step { threshold: constant(random.unit()), inclusive };
         all.push(Arc::new(step.clone()));
@@ -168,7 +170,7 @@ proptest! {
         for _ in 0..40 {
             // Within a few numbers of f32 of a tie, or anywhere.
             let tie = (random.below(80) as f32 - 40.0 + 0.5) * scale;
-            let moved = f32::from_bits((tie.to_bits() as i64 + random.below(9) as i64 - 4) as u32);
+            let moved = f32::from_bits((i64::from(tie.to_bits()) + random.below(9) as i64 - 4) as u32);
             let x = if random.below(4) == 0 { 40.0 * random.unit() as f32 * scale } else { moved };
             let y = f64::from((x / scale).round_ties_even()) + zero;
             let y = y.clamp(-30.0, 30.0);

@@ -153,7 +153,7 @@ fn chain(graph: &Lowering, value: &Value, base: ValueId, shape: &[usize]) -> Res
         Value::Constant(tensor) => {
             let constant = shapes::periodic(tensor, 1, shape)?;
             let finite = constant.values().exact().iter().all(|x| x.is_finite());
-            let links = vec![Link::Scale(Some(Periodic::constant(0.0)), Some(constant))];
+            let links = vec![Link::Scale(Some(Box::new(Periodic::constant(0.0))), Some(Box::new(constant)))];
             return Ok(finite.then_some(Chain(links)));
         }
         Value::Activation { id, .. } => *id,
@@ -167,7 +167,7 @@ fn chain(graph: &Lowering, value: &Value, base: ValueId, shape: &[usize]) -> Res
         links.push(match &node.op {
             Op::Elementwise(function) => Link::Function(Arc::clone(function)),
             Op::Affine(Affine::Scale(op)) if op.shift_error == 0.0 => {
-                Link::Scale(op.scale.clone(), op.shift.clone())
+                Link::Scale(op.scale.clone().map(Box::new), op.shift.clone().map(Box::new))
             }
             _ => return Ok(None),
         });

@@ -159,9 +159,7 @@ fn compare<T: PartialOrd>(op: &str) -> Option<fn(&T, &T) -> bool> {
 
 /// Reached only when an operand depends on the network's input.
 pub(super) fn only_constants(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
-    let reason = match call.op {
-        _ => "it is not continuous, so no bound of it shrinks with its input",
-    };
+    let reason = "it is not continuous, so no bound of it shrinks with its input";
     Err(NodeError::OnlyConstants(call.op.to_owned(), reason))
 }
 
