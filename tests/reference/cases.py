@@ -720,6 +720,11 @@ case("choice/of two activations", (1, 4), op("Neg x -> n"), op("Add n s -> b"), 
 case("choice/of what is not compared", (1, 4), op("Greater x z -> m"), op("MatMul x w -> v"), op("Where m v x"), z=0.1, w=(4, 4), continuous=False)
 case("choice/between, by and", (1, 6), op("Greater x a -> g"), op("Less x b -> l"), op("And g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)
 case("choice/outside, by or", (1, 6), op("Less x a -> g"), op("Greater x b -> l"), op("Or g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)
+case("choice/equal", (1, 4), op("Equal x c -> m"), op("Where m a x"), x=[0.5, 0.25, -1.0, 0.0], c=[0.5, 0.0, -1.0, 1.0], a=9.0, continuous=False)
+case("choice/not zero", (1, 4), op("Cast x -> m", to=TensorProto.BOOL), op("Not m -> n"), op("Cast n", to=TensorProto.FLOAT), x=[0.5, 0.0, -1.0, 0.0],
+     continuous=False)
+case("choice/sum that may be zero", (1, 4), op("Abs x -> p"), op("ReduceSum p -> s", keepdims=1), op("Cast s -> m", to=TensorProto.BOOL), op("Not m -> n"),
+     op("Cast n -> z", to=TensorProto.FLOAT), op("Add s z -> t"), op("Div p t"))
 for kind in ("Floor", "Ceil", "Round"):
     case(f"rounding/{kind}", (1, 6), op(f"{kind} x"), continuous=False)
     case(f"rounding/{kind} at steps", (1, 5), op(f"{kind} x"), x=[0.5, 1.0, -0.5, -1.0, 2.5], continuous=False, radius=0.5)

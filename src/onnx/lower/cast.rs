@@ -94,8 +94,8 @@ pub(super) fn cast(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, Node
             return Ok(vec![choice::stairs(graph, call, value, Rounding::Truncate, limits)?]);
         }
         Value::Activation { .. } => {
-            let reason = "only 0 is false, so no bound of it shrinks with its input";
-            return Err(NodeError::OnlyConstants("Cast to truth values".into(), reason));
+            let zero = Value::constant(vec![], Data::Float(vec![0.0]));
+            return Ok(vec![choice::differs(graph, call, value, &zero)?]);
         }
         Value::Constant(tensor) => tensor,
     };

@@ -25,8 +25,8 @@ pub(super) fn compare(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         "Less" => (false, false),
         "LessOrEqual" => (false, true),
         _ => {
-            let reason = "it holds on next to no inputs, and no bound of it shrinks with its input";
-            return Err(NodeError::OnlyConstants(call.op.to_owned(), reason));
+            let other = differs(graph, call, call.input(0)?, call.input(1)?)?;
+            return Ok(vec![negation(graph, call, &other)?]);
         }
     };
     let (a, b) = (call.input(0)?, call.input(1)?);
@@ -53,6 +53,15 @@ pub(super) fn compare(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     graph.truths.insert(id);
     graph.conditions.insert(id, Condition { base, step, negated: false });
     if greater { Ok(vec![value]) } else { Ok(vec![negation(graph, call, &value)?]) }
+}
+
+/// Whether a value is another: greater, or less.
+pub(super) fn differs(graph: &mut Lowering, call: &Call, a: &Value, b: &Value) -> Result<Value> {
+    let greater = graph.apply(call, "Greater", vec![a.clone(), b.clone()])?;
+    let less = graph.apply(call, "Less", vec![a.clone(), b.clone()])?;
+    let result = graph.apply(call, "Add", vec![greater, less])?;
+    graph.truths.insert(Lowering::activation(&result, 0)?);
+    Ok(result)
 }
 
 fn negation(graph: &mut Lowering, call: &Call, value: &Value) -> Result<Value> {
