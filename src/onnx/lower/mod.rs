@@ -235,7 +235,7 @@ impl Lowering {
             outputs: up_to_last(&|name| read.contains(name)),
         };
         let row = table::find(proto.domain(), proto.op_type()).map_err(NodeError::Operator)?;
-        if proto.domain() != table::LEARN && self.opset < row.since {
+        if matches!(proto.domain(), "" | "ai.onnx") && self.opset < row.since {
             return Err(NodeError::Value {
                 what: "the operator set",
                 found: format!("{}, which has no {}", self.opset, proto.op_type()),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Call, Lowering, NodeError, Value, arithmetic, conv, shapes};
+use super::arithmetic::scaled;
+use super::{Call, Lowering, NodeError, Value, conv, matmul, shapes};
 use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::ops::{Op, Periodic, Rounding, Staircase, Weights};
@@ -97,9 +98,9 @@ fn dequantized(graph: &mut Lowering, call: &Call, x: &Value, at: usize) -> Resul
     if zero.iter().any(|z| *z != 0.0) {
         // First, as implementations do: a difference of integers is exact.
         let shift = spread(zero.iter().map(|z| -z).collect(), found, &shape, axis)?;
-        id = Lowering::activation(&arithmetic::scaled(graph, call, id, &shape, None, Some(shift))?, 0)?;
+        id = Lowering::activation(&scaled(graph, call, id, &shape, None, Some(shift))?, 0)?;
     }
-    arithmetic::scaled(graph, call, id, &shape, Some(spread(scale, found, &shape, axis)?), None)
+    scaled(graph, call, id, &shape, Some(spread(scale, found, &shape, axis)?), None)
 }
 
 /// Constant integers less their zero points, times their scales, where there are any: one, or one for each
@@ -148,7 +149,7 @@ pub(super) fn dequantize(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>
 }
 
 /// `QLinearMatMul`: both operands as real numbers, their product, rounded.
-pub(super) fn matmul(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+pub(super) fn product(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let operand = |graph: &mut Lowering, at: usize| match call.input(at)?.clone() {
         Value::Constant(tensor) => {
             let (scale, zero) = parameters(call, at + 1)?;
@@ -177,6 +178,37 @@ pub(super) fn convolution(graph: &mut Lowering, call: &Call) -> Result<Vec<Value
     Ok(vec![quantized(graph, call, &y[0], 6)?])
 }
 
+/// `QGemm` of onnxruntime: `alpha op(A) op(B) + C` of real numbers, rounded where a scale for it is given.
+pub(super) fn gemm(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let ((a_scale, _), (b_scale, b_zero)) = (parameters(call, 1)?, parameters(call, 4)?);
+    let a = dequantized(graph, call, &call.input(0)?.clone(), 1)?;
+    let columns = usize::from(call.int("transB", 0)? == 0);
+    let b = real(call.tensor(3)?, &b_scale, &b_zero, columns)?;
+    let mut inputs = vec![Some(a), Some(b)];
+    if call.optional(6).is_some() {
+        let alpha = call.float("alpha", 1.0)?;
+        let products: Vec<f64> = b_scale.iter().map(|b| alpha * b * a_scale[0]).collect();
+        let bias = call.tensor(6)?;
+        inputs.push(Some(real(bias, &products, &[0.0], bias.shape.len().saturating_sub(1))?));
+    }
+    let y = matmul::gemm(graph, &Call { op: "Gemm", inputs, ..*call })?.remove(0);
+    Ok(vec![if call.optional(7).is_some() { quantized(graph, call, &y, 7)? } else { y }])
+}
+
+/// `QLinearAdd` and `QLinearMul` of onnxruntime: of real numbers, rounded.
+pub(super) fn arithmetic(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let operand = |graph: &mut Lowering, at: usize| match call.input(at)?.clone() {
+        Value::Constant(tensor) => {
+            let (scale, zero) = parameters(call, at + 1)?;
+            real(&tensor, &scale, &zero, 0)
+        }
+        x @ Value::Activation { .. } => dequantized(graph, call, &x, at + 1),
+    };
+    let (a, b) = (operand(graph, 0)?, operand(graph, 3)?);
+    let y = graph.apply(call, if call.op == "QLinearAdd" { "Add" } else { "Mul" }, vec![a, b])?;
+    Ok(vec![quantized(graph, call, &y, 6)?])
+}
+
 /// `MatMulInteger` and `ConvInteger`: products of integers less their zero points, which 32 bits hold.
 pub(super) fn integers(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let convolves = call.op == "ConvInteger";
@@ -188,7 +220,7 @@ pub(super) fn integers(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
                 let shift = zero.iter().map(|z| -z).collect();
                 let shift = spread(shift, &[zero.len()], x.shape(), axis)?;
                 let (id, shape) = (Lowering::activation(&x, at)?, x.shape().to_vec());
-                arithmetic::scaled(graph, call, id, &shape, None, Some(shift))
+                scaled(graph, call, id, &shape, None, Some(shift))
             }
         }
     };

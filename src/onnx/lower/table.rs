@@ -83,7 +83,7 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Trilu"], 14, Kind::Layout, layout::triangle),
     row(&["DequantizeLinear"], 10, Kind::Layout, quantized::dequantize),
     row(&["QuantizeLinear"], 10, Kind::Layout, quantized::quantize),
-    row(&["QLinearMatMul"], 10, Kind::Layout, quantized::matmul),
+    row(&["QLinearMatMul"], 10, Kind::Layout, quantized::product),
     row(&["QLinearConv"], 10, Kind::Layout, quantized::convolution),
     row(&["MatMulInteger", "ConvInteger"], 10, Kind::Layout, quantized::integers),
     row(&["RNN", "GRU", "LSTM"], 1, Kind::Composite, recurrent::recurrent),
@@ -158,7 +158,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
 ];
 
 /// The domain of scikit-learn's models.
-pub(super) const LEARN: &str = "ai.onnx.ml";
+const LEARN: &str = "ai.onnx.ml";
 
 /// What is supported of that domain.
 const LEARNT: &[Row] = &[
@@ -168,7 +168,18 @@ const LEARNT: &[Row] = &[
     row(&["LinearRegressor"], 1, Kind::Affine, learn::regressor),
 ];
 
-/// What is not lowered of it, by reason.
+/// The domain of onnxruntime's own operators.
+const RUNTIME: &str = "com.microsoft";
+
+/// What is supported of that domain: what its quantiser writes.
+const OF_RUNTIME: &[Row] = &[
+    row(&["QGemm"], 1, Kind::Layout, quantized::gemm),
+    row(&["QLinearAdd", "QLinearMul"], 1, Kind::Layout, quantized::arithmetic),
+    row(&["QuantizeLinear"], 1, Kind::Layout, quantized::quantize),
+    row(&["DequantizeLinear"], 1, Kind::Layout, quantized::dequantize),
+];
+
+/// What is not lowered of `ai.onnx.ml`, by reason.
 const UNLEARNT: &[(&str, &[&str])] = &[
     (
         "trees are no network: a model of another kind",
@@ -194,6 +205,11 @@ pub(super) fn find(domain: &str, op: &str) -> Result<&'static Row, &'static str>
         let row = LEARNT.iter().find(|row| row.names.contains(&op));
         let reason = UNLEARNT.iter().find(|(_, names)| names.contains(&op)).map(|(reason, _)| *reason);
         return row.ok_or(reason.unwrap_or("of ai.onnx.ml, and unknown to this version"));
+    }
+    if domain == RUNTIME {
+        let row = OF_RUNTIME.iter().find(|row| row.names.contains(&op));
+        return row
+            .ok_or("of com.microsoft, and not supported by this version; export it by standard operators");
     }
     if !matches!(domain, "" | "ai.onnx") {
         return Err("not of the standard ONNX domain");
