@@ -55,6 +55,12 @@ impl TestMartingale {
         self.threshold
     }
 
+    /// Whether the capital against the threshold has reached `1/alpha`.
+    #[must_use]
+    pub fn reached(&self, counts: Binomial, alpha: Alpha) -> bool {
+        self.ln_capital(counts, self.threshold) >= -ln_down(alpha.get())
+    }
+
     /// A number at most the logarithm of the capital against `p <= p0`, for `p >= 1/2`.
     fn ln_capital(&self, counts: Binomial, p: f64) -> f64 {
         let failures = counts.failures().successes();
@@ -155,7 +161,7 @@ impl ConfidenceBound for TestMartingale {
         if sample.trials() == 0 {
             return LowerBound::TRIVIAL;
         }
-        if holds(self.threshold) {
+        if self.reached(*sample, alpha) {
             return LowerBound::new(self.threshold);
         }
         let (mut low, mut high) = (0.5, self.threshold);

@@ -158,18 +158,20 @@ impl Candidate {
 
     /// What `auto` tries. With `bound` for hardmax: pairs at weights from 1/2 on, the first of which is
     /// never below the one-sided radius from the same samples; two-sided; pairs by betting, which needs
-    /// no coins; then softmax and sparsemax over a grid of temperatures, in pairs by betting.
+    /// no coins; then softmax and sparsemax over a grid of temperatures, in pairs by betting. With
+    /// [`Bound::TestMartingale`] only the first.
     #[must_use]
     pub fn auto(bound: Bound) -> Vec<Self> {
-        let (hardmax, settles) = (SimplexMap::Hardmax, bound == Bound::TestMartingale);
+        let hardmax = SimplexMap::Hardmax;
         let pairs = |map, bound, weights: &[f64]| {
             let rules = weights.iter().filter_map(|&w| Weight::new(w).ok());
             rules.map(|weight| Self { map, bound, rule: RadiusRule::Pairwise { weight } }).collect::<Vec<_>>()
         };
         let mut candidates = pairs(hardmax, bound, &WEIGHTS);
-        if !settles {
-            candidates.push(Self { map: hardmax, bound, rule: RadiusRule::TwoSided });
+        if bound == Bound::TestMartingale {
+            return candidates;
         }
+        candidates.push(Self { map: hardmax, bound, rule: RadiusRule::TwoSided });
         candidates.extend(pairs(hardmax, Bound::Betting, &WEIGHTS[1..]));
         for t in [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0] {
             let Ok(t) = Temperature::new(t) else { continue };

@@ -170,7 +170,9 @@ impl Estimation {
             threshold.get() + (2.0 * forecast.variance(candidate.rule()) * log / n).sqrt() + 0.5 * log / n
         };
         let risk = Alpha::new(1.0 - POWER)?;
-        let planned = most as usize;
+        // Bets are sized for the number of samples that the answer, either way, can be expected to take.
+        let planned = forecast.duration(candidate, threshold.get(), alpha, most) as usize;
+        let at_worst = (f64::from(most) / WORTHWHILE) as usize + 1;
         let mut capitals: Vec<[Capital; 2]> = Vec::new();
         let mut taken = 0;
         for checkpoint in Checkpoints::new(FIRST_CHECKPOINT, most) {
@@ -182,7 +184,7 @@ impl Estimation {
                     lists.len(),
                     [
                         Capital::new(threshold.get(), planned, alpha),
-                        Capital::new((1.0 - hoped).max(1e-9), planned, risk),
+                        Capital::new((1.0 - hoped).max(1e-9), at_worst, risk),
                     ],
                 );
                 for (scores, [reach, give_up]) in lists.iter().zip(&mut capitals) {
@@ -200,11 +202,17 @@ impl Estimation {
                 }
                 capitals.iter().any(|[_, give_up]| ln_reaches(give_up.ln(), risk))
             } else {
-                let beside = Beside { test: Some(test.clone()), ..Beside::default() };
-                self.tighten(&mut end.running, seen, most, Some(alpha), None, &beside);
                 let least = self.means(seen).filter_map(|m| m.counts()).map(Binomial::successes).min();
                 let counts = least.and_then(|k| Binomial::new(k, checkpoint.count()));
-                counts.is_none_or(|counts| futility.reached(counts))
+                let futile = counts.is_none_or(|counts| futility.reached(counts));
+                if futile
+                    || checkpoint.count() == most
+                    || counts.is_some_and(|counts| test.reached(counts, alpha))
+                {
+                    let beside = Beside { test: Some(test.clone()), ..Beside::default() };
+                    self.tighten(&mut end.running, seen, most, Some(alpha), None, &beside);
+                }
+                futile
             };
             end.verdict = Verdict::Exhausted;
             if self.radius(&end.running).is_some_and(|found| found >= radius) {
@@ -299,32 +307,27 @@ impl Estimation {
     ) {
         let (rule, bound, planned) = (self.selection.candidate.rule(), self.bound(), planned as usize);
         if let Some(level) = top {
-            let mean = match &seen.ordered {
-                Some((top, pairs)) => {
-                    let lists: Vec<&[f64]> = match rule.weight() {
-                        Some(_) => pairs.iter().map(Vec::as_slice).collect(),
-                        None => vec![top],
-                    };
-                    HedgedBetting.lower_of_all(lists, planned, level)
-                }
-                None => {
-                    let means: Vec<Moments> = self.means(seen).collect();
-                    bound.lower_of_all(means.iter(), level, beside)
-                }
+            let mean = if let Some((top, pairs)) = &seen.ordered {
+                let lists: Vec<&[f64]> = if rule.weight().is_some() {
+                    pairs.iter().map(Vec::as_slice).collect()
+                } else {
+                    vec![top]
+                };
+                HedgedBetting.lower_of_all(lists, planned, level)
+            } else {
+                let means: Vec<Moments> = self.means(seen).collect();
+                bound.lower_of_all(means.iter(), level, beside)
             };
             let (lower, upper) = rule.bounds(mean);
             running.raise(lower);
             running.reduce(upper);
         }
         if let Some(level) = runner_up {
-            running.reduce(match &seen.ordered {
-                Some((_, others)) => {
-                    HedgedBetting.upper_of_all(others.iter().map(Vec::as_slice), planned, level)
-                }
-                None => {
-                    let others: Vec<Moments> = self.others(&seen.statistics).map(|(_, m)| m).collect();
-                    bound.upper_of_all(others.iter(), level, beside)
-                }
+            running.reduce(if let Some((_, others)) = &seen.ordered {
+                HedgedBetting.upper_of_all(others.iter().map(Vec::as_slice), planned, level)
+            } else {
+                let others: Vec<Moments> = self.others(&seen.statistics).map(|(_, m)| m).collect();
+                bound.upper_of_all(others.iter(), level, beside)
             });
         }
     }

@@ -102,6 +102,13 @@ impl Forecast {
         score(&self.total, rule).variance
     }
 
+    /// After how many samples, up to `most`, a test of `threshold` can be expected to have gained the
+    /// evidence that `alpha` needs.
+    pub(super) fn duration(&self, candidate: &Candidate, threshold: f64, alpha: Alpha, most: u32) -> u32 {
+        let samples = -libm::log(alpha.get()) / rate(&self.total, candidate, threshold);
+        if samples < f64::from(most) { samples as u32 + 1 } else { most }
+    }
+
     /// The least number of samples, up to `most`, at which the radius to expect is within a fraction of
     /// that at `most`.
     pub(super) fn plan(&self, setup: &Setup, candidate: &Candidate, fraction: f64, most: u32) -> u32 {
