@@ -210,13 +210,15 @@ impl Certifier {
     fn candidates_at(&self, x: &[f32]) -> Result<Vec<Candidate>, CandidateError> {
         let Some((constant, error)) = &self.logits else { return Ok(self.candidates.clone()) };
         let error = self.evaluation_error(x, *constant, error);
-        let mut bases = self.candidates.clone();
+        let named = self.options.map.is_some();
+        let mut bases =
+            if named { self.candidates.clone() } else { Candidate::auto(Bound::RandomizedClopperPearson) };
         // One for each map: the rule is replaced.
         bases.reverse();
         bases.dedup_by_key(|c| c.map());
         bases.reverse();
         let aware = bases.iter().map(|c| c.aware(*constant, error));
-        if self.options.map.is_some() {
+        if named {
             return aware.collect();
         }
         Ok(self.candidates.iter().copied().chain(aware.flatten()).collect())
