@@ -709,6 +709,16 @@ case("quantised/QLinearConv", (1, 2, 5, 5), op("QuantizeLinear x s z -> q"), op(
      op("DequantizeLinear p k o"), t=[0.1, 0.07], u=I8(0, 0), k=0.2, o=np.array(np.uint8(99)), b=np.array([30, -40], np.int32), **KERNELS)
 case("quantised/ConvInteger", (1, 2, 4, 4), op("QuantizeLinear x s z -> q"), op("ConvInteger q w z -> m"), op("Cast m", to=TensorProto.FLOAT), **KERNELS)
 
+MS = dict(domain="com.microsoft")
+GEMM = dict(s=0.05, z=np.array(np.uint8(120)), u=np.array(np.int8(1)), t=0.1, b=np.array([30, -40, 5], np.int32), continuous=False)
+case("quantised/QGemm", (2, 4), op("QuantizeLinear x s z -> q"), op("QGemm q s z w t u b k o -> p", transB=1, alpha=0.5, **MS), op("DequantizeLinear p k o"),
+     w=np.arange(-6, 6, dtype=np.int8).reshape(3, 4), k=0.137, o=np.array(np.uint8(99)), **GEMM)
+case("quantised/QGemm to floats", (2, 4), op("QuantizeLinear x s z -> q"), op("QGemm q s z w t u b", **MS), w=np.arange(-6, 6, dtype=np.int8).reshape(4, 3), **GEMM)
+SUMS = dict(s=0.05, z=np.array(np.uint8(120)), k=0.1, o=np.array(np.uint8(99)), continuous=False)
+for kind in ("QLinearAdd", "QLinearMul"):
+    case(f"quantised/{kind}", (1, 4), op("QuantizeLinear x s z -> q"), op("Neg x -> n"), op("QuantizeLinear n s z -> m"), op(f"{kind} q s z m s z k o -> p", **MS),
+         op("DequantizeLinear p k o"), **SUMS)
+
 # Choices ---------------------------------------------------------------------
 for kind in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual"):
     case(f"choice/{kind}, leaky", (1, 6), op(f"{kind} x c -> m"), op("Mul x a -> l"), op("Where m x l"), c=0.0, a=0.1, continuous=False)

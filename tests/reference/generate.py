@@ -34,7 +34,8 @@ onnxruntime.set_default_logger_severity(4)
 TYPES = {np.float32: TensorProto.FLOAT, np.float64: TensorProto.DOUBLE, np.float16: TensorProto.FLOAT16}
 
 
-LEARN = "ai.onnx.ml"
+# Operator sets of other domains.
+DOMAINS = {"ai.onnx.ml": 3, "com.microsoft": 1}
 
 
 def coarse(values, step=1 / 64):
@@ -74,7 +75,7 @@ def build(case, tensors):
     graph = helper.make_graph(nodes, "case", declared, [output], initializers)
     version = 3 if case.store == "inputs" else 8
     opsets = [helper.make_opsetid("", case.opset)]
-    opsets += [helper.make_opsetid(LEARN, 3)] if any(node.domain == LEARN for node in nodes) else []
+    opsets += [helper.make_opsetid(domain, DOMAINS[domain]) for domain in sorted({node.domain for node in nodes} - {""})]
     return helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name="")
 
 
