@@ -751,3 +751,27 @@ LINEAR = dict(coefficients=[0.5, -1.0, 0.25, 1.5, 0.75, -0.5, -0.25, 0.1, 1.0], 
 for transform in ("NONE", "LOGISTIC", "SOFTMAX"):
     case(f"learn/LinearClassifier {transform}", (1, 3), op("LinearClassifier x -> l y", post_transform=transform, **LINEAR, **ML))
 case("learn/LinearRegressor", (1, 3), op("LinearRegressor x", coefficients=[0.5, -1.0, 0.25, 1.5, 0.75, -0.5], intercepts=[0.1, -0.2], targets=2, **ML))
+
+# Positions -------------------------------------------------------------------
+case("positions/GatherND", (2, 3, 2), op("GatherND x i"), i=np.array([[0, 1], [1, -1]], np.int64))
+case("positions/GatherND, whole places", (2, 3), op("GatherND x i"), i=np.array([[0, 2], [1, 0], [0, 2]], np.int64))
+case("positions/GatherND of a batch", (2, 3, 2), op("GatherND x i", batch_dims=1), i=np.array([[[1]], [[-1]]], np.int64))
+case("positions/GatherElements", (2, 3), op("GatherElements x i", axis=1), i=np.array([[0, 2, -1], [1, 1, 0]], np.int64))
+case("positions/GatherElements, first axis", (3, 2), op("GatherElements x i"), i=np.array([[2, 0]], np.int64))
+case("positions/ScatterND", (3, 2), op("ScatterND x i u"), i=np.array([[1], [-1]], np.int64), u=(2, 2))
+case("positions/ScatterND into constants", (2, 2), op("ScatterND c i x"), i=np.array([[0], [2]], np.int64), c=(3, 2))
+case("positions/ScatterND twice at one place", (3,), op("ScatterND x i u"), i=np.array([[1], [1]], np.int64), u=[2.0, 3.0])
+case("positions/ScatterElements", (2, 3), op("ScatterElements x i u", axis=1), i=np.array([[1], [0]], np.int64), u=(2, 1), opset=18)
+for attributes in ({}, dict(exclusive=1), dict(reverse=1), dict(exclusive=1, reverse=1)):
+    case(f"CumSum/{tag(**attributes) or 'plain'}", (2, 4), op("CumSum x a", **attributes), a=scalar(1))
+case("CumSum/first axis", (3, 2), op("CumSum x a"), a=scalar(0))
+
+# Further normalisations ------------------------------------------------------
+for p in (1, 2):
+    case(f"LpNormalization/p={p}", (2, 3), op("LpNormalization x", p=p, axis=1), x=[0.5, -1.0, 2.0, 1.0, 0.75, -0.5])
+case("LpNormalization/first axis", (2, 3), op("LpNormalization x", axis=0), x=[0.5, -1.0, 2.0, 1.0, 0.75, -0.5])
+case("MeanVarianceNormalization/usual axes", (1, 2, 3, 3), op("MeanVarianceNormalization x"), radius=1 / 64)
+case("MeanVarianceNormalization/one axis", (2, 5), op("MeanVarianceNormalization x", axes=[1]), radius=1 / 64)
+case("LRN/size 3", (1, 5, 2, 2), op("LRN x", size=3, alpha=0.3, beta=0.6, bias=1.5))
+case("LRN/defaults", (1, 4, 3, 1), op("LRN x", size=5))
+case("Mean/of three", (1, 3), op("Neg x -> n"), op("Mean x n c"), c=(3,))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::layout::broadcast;
 use super::{Call, Lowering, NodeError, Value, shapes};
 use crate::graph::ValueId;
+use crate::onnx::tensor::Data;
 use crate::ops::{
     Affine, Clip, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Scale, Sum, Weights,
 };
@@ -146,9 +147,9 @@ pub(super) fn negate(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
 pub(super) fn power(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let x = call.input(0)?;
     let exponents: Vec<f64> = match &call.tensor(1)?.data {
-        crate::onnx::tensor::Data::Float(v) => v.clone(),
-        crate::onnx::tensor::Data::Int(v) => v.iter().map(|&e| e as f64).collect(),
-        crate::onnx::tensor::Data::Bool(_) => vec![],
+        Data::Float(v) => v.clone(),
+        Data::Int(v) => v.iter().map(|&e| e as f64).collect(),
+        Data::Bool(_) => vec![],
     };
     let exponent = match exponents.first() {
         Some(&e) if e.is_finite() && exponents.iter().all(|&other| other == e) => e,
@@ -208,4 +209,12 @@ pub(super) fn extremum(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
         id = function(graph, call, clip, id, &shape)?;
     }
     Ok(vec![Value::Activation { id, shape }])
+}
+
+/// `Mean` of any number.
+pub(super) fn mean(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let values = (0..call.inputs.len()).map(|i| call.input(i).cloned()).collect::<Result<Vec<_>>>()?;
+    let share = Value::constant(vec![], Data::Float(vec![1.0 / values.len().max(1) as f64]));
+    let sum = graph.apply(call, "Sum", values)?;
+    Ok(vec![graph.apply(call, "Mul", vec![sum, share])?])
 }

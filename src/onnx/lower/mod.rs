@@ -18,6 +18,7 @@ mod quantized;
 mod recurrent;
 mod reduce;
 mod resize;
+mod scatter;
 mod shapes;
 mod softmax;
 mod table;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
 use crate::graph::ValueId;
+use crate::onnx::tensor::Data;
 use crate::ops::{
     Affine, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Relu, Sparse, Sqrt, Sum, Weights,
 };
@@ -146,4 +147,74 @@ pub(super) fn normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Val
     } else {
         Value::Activation { id, shape }
     }])
+}
+
+/// `LpNormalization`: over the l1 or l2 norm along an axis.
+pub(super) fn norm(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let x = call.input(0)?.clone();
+    let axis = shapes::axis(call.int("axis", -1)?, x.shape().len(), false)?;
+    let op = match call.int("p", 2)? {
+        1 => "ReduceL1",
+        2 => "ReduceL2",
+        other => return Err(NodeError::Value { what: "p", found: other.to_string(), accepted: "1 or 2" }),
+    };
+    let norm = graph.apply(call, op, vec![x.clone(), axes(&[axis])])?;
+    Ok(vec![graph.apply(call, "Div", vec![x, norm])?])
+}
+
+fn axes(axes: &[usize]) -> Value {
+    Value::constant(vec![axes.len()], Data::Int(axes.iter().map(|&a| a as i64).collect()))
+}
+
+/// `MeanVarianceNormalization`: less the mean over some axes, over the deviation and 1e-9.
+pub(super) fn mean_variance(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let x = call.input(0)?.clone();
+    let asked = call.attributes.ints("axes")?.unwrap_or(&[0, 2, 3]);
+    let over = asked.iter().map(|&a| shapes::axis(a, x.shape().len(), false)).collect::<Result<Vec<_>>>()?;
+    let mean = graph.apply(call, "ReduceMean", vec![x.clone(), axes(&over)])?;
+    let rest = graph.apply(call, "Sub", vec![x, mean])?;
+    let squares = graph.apply(call, "Mul", vec![rest.clone(), rest.clone()])?;
+    let variance = graph.apply(call, "ReduceMean", vec![squares, axes(&over)])?;
+    // Linear bounds of a sum of squares may be negative.
+    let variance = graph.apply(call, "Relu", vec![variance])?;
+    let deviation = graph.apply(call, "Sqrt", vec![variance])?;
+    let little = Value::constant(vec![], Data::Float(vec![1e-9]));
+    let deviation = graph.apply(call, "Add", vec![deviation, little])?;
+    Ok(vec![graph.apply(call, "Div", vec![rest, deviation])?])
+}
+
+/// `LRN`: over a power of the sum of squares of neighbouring channels.
+pub(super) fn local_response(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let x = call.input(0)?.clone();
+    let shape = x.shape().to_vec();
+    let size = usize::try_from(call.int("size", 0)?).unwrap_or(0);
+    if shape.len() < 2 || size == 0 {
+        return Err(NodeError::shape(&[&shape, &[size]], "N x C x image, and a size above 0"));
+    }
+    let (alpha, beta) = (call.float("alpha", 1e-4_f32.into())?, call.float("beta", 0.75)?);
+    let bias = call.float("bias", 1.0)?;
+    if ![alpha, beta, bias].iter().all(|v| v.is_finite()) || bias <= 0.0 || alpha < 0.0 {
+        let found = format!("{alpha}, {beta}, {bias}");
+        let accepted = "finite numbers, alpha not negative, bias above zero";
+        return Err(NodeError::Value { what: "alpha, beta or bias", found, accepted });
+    }
+    let (channels, total) = (shape[1], shapes::count(&shape)?);
+    let inner: usize = shape[2..].iter().product();
+    shapes::count(&[total, size.min(channels)])?;
+    let near = (0..total).map(|i| {
+        let channel = i / inner % channels;
+        let first = i - channel * inner;
+        let range = channel.saturating_sub((size - 1) / 2)..(channel + size / 2 + 1).min(channels);
+        range.map(move |k| first + k * inner)
+    });
+    let squares = Lowering::activation(&graph.apply(call, "Mul", vec![x.clone(), x.clone()])?, 0)?;
+    let op = Sparse { inputs: vec![total], groups: Groups::new(near), weights: None, bias: None };
+    let sums = Lowering::activation(&graph.affine(call, Affine::Sparse(op), squares, shape.clone())?, 0)?;
+    // Linear bounds of a sum of squares may be negative.
+    let sums = apply(graph, call, Relu, sums)?;
+    let factor = Weights::rounded(vec![alpha / size as f64], f64::EPSILON);
+    let shift = Some(Periodic::constant(bias));
+    let base = arithmetic::scaled(graph, call, sums, &shape, Some(Periodic::new(factor, 1)), shift)?;
+    let power = apply(graph, call, Pow { exponent: -beta }, Lowering::activation(&base, 0)?)?;
+    Ok(vec![graph.apply(call, "Mul", vec![x, Value::Activation { id: power, shape }])?])
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Handler, arithmetic, cast, choice, constants, conv, einsum, functions, layout, learn, matmul, normalize,
-    pool, quantized, recurrent, reduce, resize, softmax,
+    pool, quantized, recurrent, reduce, resize, scatter, softmax,
 };
 
 /// What becomes of an operator.
@@ -77,6 +77,10 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Split"], 1, Kind::Layout, layout::split),
     row(&["Slice"], 1, Kind::Layout, layout::slice),
     row(&["Gather"], 1, Kind::Layout, layout::gather),
+    row(&["GatherND"], 11, Kind::Layout, scatter::gather),
+    row(&["GatherElements"], 11, Kind::Layout, scatter::gather_elements),
+    row(&["ScatterND", "ScatterElements"], 11, Kind::Layout, scatter::scatter),
+    row(&["CumSum"], 11, Kind::Affine, scatter::running_sum),
     row(&["Expand"], 8, Kind::Layout, layout::expand),
     row(&["DepthToSpace", "SpaceToDepth"], 1, Kind::Layout, layout::depth),
     row(&["Tile"], 1, Kind::Layout, layout::tile),
@@ -91,6 +95,7 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Upsample", "Resize"], 1, Kind::Layout, resize::resize),
     row(&["Where"], 9, Kind::Layout, choice::select),
     row(&["Add", "Sum", "Sub"], 1, Kind::Affine, arithmetic::add),
+    row(&["Mean"], 1, Kind::Affine, arithmetic::mean),
     row(&["Neg"], 1, Kind::Affine, arithmetic::negate),
     row(&["Mul"], 1, Kind::Composite, arithmetic::multiply),
     row(&["Div"], 1, Kind::Composite, arithmetic::divide),
@@ -113,6 +118,9 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["LayerNormalization"], 17, Kind::Composite, normalize::normalization),
     row(&["GroupNormalization"], 18, Kind::Composite, normalize::normalization),
     row(&["RMSNormalization"], 23, Kind::Composite, normalize::normalization),
+    row(&["LpNormalization"], 1, Kind::Composite, normalize::norm),
+    row(&["LRN"], 1, Kind::Composite, normalize::local_response),
+    row(&["MeanVarianceNormalization"], 9, Kind::Composite, normalize::mean_variance),
     row(&["Softmax", "LogSoftmax"], 1, Kind::Composite, softmax::softmax),
     row(&["Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus",
           "Softsign", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
@@ -151,10 +159,8 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
     ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
         "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad",
-        "Col2Im", "Cosh", "CumSum", "Det", "EyeLike", "GatherElements", "GatherND",
-        "GlobalLpPool", "LRN",         "LpNormalization", "LpPool", "Mean", "MeanVarianceNormalization",         "ReduceProd",
-        "ReverseSequence", "RotaryEmbedding", "Scatter", "ScatterElements", "ScatterND",
-        "Shrink", "Sinh", "Tan", "ThresholdedRelu",         "Xor"]),
+        "Cosh", "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
+        "RotaryEmbedding", "Scatter", "Shrink", "Sinh", "Tan", "ThresholdedRelu", "Xor"]),
 ];
 
 /// The domain of scikit-learn's models.
