@@ -158,7 +158,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad",
+        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad", "Col2Im",
         "Cosh", "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
         "RotaryEmbedding", "Scatter", "Shrink", "Sinh", "Tan", "ThresholdedRelu", "Xor"]),
 ];
