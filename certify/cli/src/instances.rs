@@ -155,7 +155,7 @@ pub(crate) fn run(asked: &Asked) -> Result<()> {
     })?;
     if let Some(path) = asked.svg {
         let solved = vec![(String::new(), settled_seconds(&records))];
-        output::write_file(path, &picture::solved(solved).svg()?)?;
+        output::write_file(path, &picture::solved(solved, records.len()).svg()?)?;
     }
     if ended.is_ok() && contradictions > 0 {
         return Err(output::Failure::Output(anyhow!(

@@ -178,8 +178,8 @@ pub(crate) fn steps(radii: &[f64], inputs: usize) -> Vec<(f64, f64)> {
     corners
 }
 
-/// How many instances are solved within a time each: `seconds` of those that are, sorted.
-pub(crate) fn solved(lines: Vec<(String, Vec<f64>)>) -> Chart {
+/// How many of `instances` are solved within a time each: `seconds` of those that are, sorted.
+pub(crate) fn solved(lines: Vec<(String, Vec<f64>)>, instances: usize) -> Chart {
     let most = lines.iter().map(|(_, seconds)| seconds.len()).sum::<usize>();
     let greatest =
         lines.iter().filter_map(|(_, seconds)| seconds.last()).copied().fold(INSTANT, f64::max) * 1.1;
@@ -192,7 +192,7 @@ pub(crate) fn solved(lines: Vec<(String, Vec<f64>)>) -> Chart {
         (name, steps)
     };
     Chart {
-        title: format!("{most} instances solved"),
+        title: format!("{most} of {instances} instances solved"),
         x: ("seconds for an instance".into(), Axis::Seconds),
         y: ("instances solved".into(), Axis::FromZero),
         lines: lines.into_iter().map(line).collect(),

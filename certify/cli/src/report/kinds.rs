@@ -354,7 +354,7 @@ fn verify(run: &RunLines) -> Result<Found> {
     };
     let says = |r: &VerifyRecord| format!("instance {}: the verdict contradicts that of the table", r.index);
     let open = |r: &VerifyRecord| r.reason.as_ref().map(|why| format!("instance {}: {why}", r.index));
-    let chart = picture::solved(vec![(String::new(), settled_seconds(&records))]);
+    let chart = picture::solved(vec![(String::new(), settled_seconds(&records))], records.len());
     Ok(Found {
         kind: Kind::Verify,
         figures: vec![Figure {
