@@ -111,7 +111,7 @@ pub struct Futility {
 
 impl Futility {
     /// Whether not even successes alone would reach the threshold, or a test of the same kind refutes
-    /// that it is worthwhile, with the power [`POWER`].
+    /// that it is worthwhile, with a power of .9.
     #[must_use]
     pub fn reached(&self, counts: Binomial) -> bool {
         let left = self.most.saturating_sub(counts.trials());

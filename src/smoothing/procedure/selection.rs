@@ -29,7 +29,7 @@ impl Selection {
     /// among the candidates the one of the largest radius to expect at the end, or of the soonest answer
     /// where a radius is to be settled. The first candidate is left only for a gain that exceeds the
     /// error of its forecast, one standard error (by the jackknife over ten parts) for another rule and
-    /// [`OTHER_SCORES`] for another map or bound; the candidates are compared by their gains less this.
+    /// four for another map or bound; the candidates are compared by their gains less this.
     ///
     /// `sample` gives the logits (`samples x K`, `K >= 2`) of a range of sample indices, each under its
     /// own noise. How well this chooses has no influence on the validity of what follows.
