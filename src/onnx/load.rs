@@ -179,15 +179,12 @@ fn from_proto(path: &Path, mut model: ModelProto, options: &LoadOptions) -> Resu
     }
     let (output, ranked) = choose(graph, options)
         .map_err(|found| refused(found, "one output with numbers, or the name of one (--output NAME)"))?;
+    let declared = graph.input.iter().filter_map(|input| Some((input, options.fixed.get(input.name())?)));
+    let fixed = declared.map(|(input, value)| constant(input, value)).collect::<Result<Vec<_>, _>>();
+    let fixed = fixed.map_err(|found| refused(found, "values of the input's type and shape"))?;
     if let Some(graph) = &mut model.graph {
         graph.input.retain(|input| !options.fixed.contains_key(input.name()));
-        graph.initializer.extend(options.fixed.iter().map(|(name, value)| TensorProto {
-            name: Some(name.clone()),
-            dims: value.shape().iter().map(|&n| n as i64).collect(),
-            data_type: Some(DataType::Float as i32),
-            float_data: value.iter().copied().collect(),
-            ..TensorProto::default()
-        }));
+        graph.initializer.extend(fixed);
         graph.output = vec![ValueInfoProto { name: Some(output), ..ValueInfoProto::default() }];
     }
     let graph = ports(path, &model, options, &[])?.graph;
@@ -198,6 +195,52 @@ fn from_proto(path: &Path, mut model: ModelProto, options: &LoadOptions) -> Resu
     Ok(graph)
 }
 
+/// The values of an input that is fixed, in its type.
+fn constant(input: &ValueInfoProto, value: &ArrayD<f32>) -> Result<TensorProto, String> {
+    let tensor = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(Type::TensorType(tensor)) => tensor,
+        _ => return Err(format!("input `{}` is not a tensor", input.name())),
+    };
+    if let Some(shape) = &tensor.shape {
+        let fits = |(length, found): (&Option<Length>, &usize)| match length {
+            Some(Length::DimValue(n)) if *n > 0 => usize::try_from(*n) == Ok(*found),
+            _ => true,
+        };
+        let lengths: Vec<_> = shape.dim.iter().map(|d| d.value.clone()).collect();
+        if lengths.len() != value.ndim() || !lengths.iter().zip(value.shape()).all(fits) {
+            return Err(format!("values of shape {:?} for the input `{}`", value.shape(), input.name()));
+        }
+    }
+    let mut constant = TensorProto {
+        name: Some(input.name().to_owned()),
+        dims: value.shape().iter().map(|&n| n as i64).collect(),
+        ..TensorProto::default()
+    };
+    match DataType::try_from(tensor.elem_type()).unwrap_or_default() {
+        DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16 => {
+            constant.data_type = Some(DataType::Float as i32);
+            constant.float_data = value.iter().copied().collect();
+        }
+        kind @ (DataType::Int64 | DataType::Int32 | DataType::Bool) => {
+            if let Some(x) = value.iter().find(|x| x.fract() != 0.0 || !(-1e7..=1e7).contains(*x)) {
+                return Err(format!(
+                    "the value {x} for the input `{}` of {}",
+                    input.name(),
+                    kind.as_str_name()
+                ));
+            }
+            constant.data_type = Some(kind as i32);
+            if kind == DataType::Int64 {
+                constant.int64_data = value.iter().map(|&x| x as i64).collect();
+            } else {
+                constant.int32_data = value.iter().map(|&x| x as i32).collect();
+            }
+        }
+        kind => return Err(format!("values for the input `{}` of {}", input.name(), kind.as_str_name())),
+    }
+    Ok(constant)
+}
+
 /// The name of the value that is the network's output, and whether the model only says which of its entries is
 /// the greatest.
 fn choose(graph: &GraphProto, options: &LoadOptions) -> Result<(String, bool), String> {
@@ -206,7 +249,8 @@ fn choose(graph: &GraphProto, options: &LoadOptions) -> Result<(String, bool), S
     // What stands behind the scores of a classifier is passed over.
     let scores = |name: &str| -> Option<(String, bool)> {
         let mut at = name.to_owned();
-        loop {
+        // No further than there are nodes: those of a damaged model may go around in a circle.
+        for _ in &graph.node {
             let node = maker(&at)?;
             let first = node.input.first()?;
             at = match node.op_type() {
@@ -222,6 +266,7 @@ fn choose(graph: &GraphProto, options: &LoadOptions) -> Result<(String, bool), S
                 _ => return None,
             };
         }
+        None
     };
     let holds_numbers = |value: &&ValueInfoProto| match value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
         Some(Type::TensorType(tensor)) => matches!(

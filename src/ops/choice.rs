@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::elementwise::SINGLE;
+use super::relaxation::greatest;
 use super::steps::Step;
 use super::{Function, Hint, Line, Lines, Periodic};
 use crate::rounding::FLUSHED;
@@ -191,7 +192,7 @@ impl Function for Choice {
                     let slack = SLACK * ((slope * x).abs() + y.abs()) + f64::MIN_POSITIVE;
                     side * (y - slope * x) + slack
                 });
-                let candidate = Line { slope, offset: side * offsets.fold(f64::MIN, f64::max) };
+                let candidate = Line { slope, offset: side * greatest(offsets) };
                 let value = |line: Line| side * line.slope.mul_add(middle, line.offset);
                 if slope.is_finite() && candidate.offset.is_finite() && value(candidate) < value(best) {
                     best = candidate;

@@ -115,6 +115,13 @@ pub(super) fn relu(lower: f64, upper: f64, hint: Hint) -> Lines {
     Lines { lower: Line { slope: alpha, offset: 0.0 }, upper: Line { slope, offset } }
 }
 
+/// The greatest of some numbers, which is none if one of them is none: a line may not pass over a corner that is
+/// not known.
+pub(super) fn greatest(mut numbers: impl Iterator<Item = f64>) -> f64 {
+    let greater = |most: f64, x: f64| if x.is_nan() { None } else { Some(most.max(x)) };
+    numbers.try_fold(f64::NEG_INFINITY, greater).unwrap_or(f64::NAN)
+}
+
 fn unit(hint: Option<f64>) -> Option<f64> {
     hint.filter(|t| !t.is_nan()).map(|t| t.clamp(0.0, 1.0))
 }

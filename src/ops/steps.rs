@@ -1,6 +1,7 @@
 //! Elementwise functions with steps: rounding to integers, and comparison with a constant. They are not
 //! continuous, so no bound of them shrinks with its input; ranges and lines hold all the same.
 
+use super::relaxation::greatest;
 use super::{Function, Hint, Line, Lines, Periodic};
 
 /// How numbers become integers.
@@ -220,7 +221,7 @@ fn stairs((lower, upper): (f64, f64), (least, most): (f64, f64), rises: &[(f64, 
     let mut best = most;
     for slope in slopes(&above) {
         // Rounded once, and then up.
-        let offset = above.iter().map(|&(x, y)| (-slope).mul_add(x, y)).fold(f64::MIN, f64::max).next_up();
+        let offset = greatest(above.iter().map(|&(x, y)| (-slope).mul_add(x, y))).next_up();
         let value = slope.mul_add(middle, offset);
         if offset.is_finite() && value < best {
             (best, lines.upper) = (value, Line { slope, offset });
@@ -228,7 +229,7 @@ fn stairs((lower, upper): (f64, f64), (least, most): (f64, f64), rises: &[(f64, 
     }
     let mut best = least;
     for slope in slopes(&below) {
-        let offset = below.iter().map(|&(x, y)| (-slope).mul_add(x, y)).fold(f64::MAX, f64::min).next_down();
+        let offset = (-greatest(below.iter().map(|&(x, y)| -(-slope).mul_add(x, y)))).next_down();
         let value = slope.mul_add(middle, offset);
         if offset.is_finite() && value > best {
             (best, lines.lower) = (value, Line { slope, offset });

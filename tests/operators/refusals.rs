@@ -1,6 +1,7 @@
 //! What is not supported ends at load in an error that names the place, what
 //! was found, and what is accepted.
 
+use ndarray::ArrayD;
 use prost::Message as _;
 use tightrope::onnx::proto::tensor_proto::{DataLocation, DataType};
 use tightrope::onnx::proto::{GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, type_proto};
@@ -33,6 +34,7 @@ fn constants() -> Vec<TensorProto> {
         floats("deep", &[1, 3, 1, 1], &[1.0, 2.0, 3.0]),
         floats("cube", &[1, 1, 1, 1, 1], &[1.0]),
         floats("scales", &[4], &[1.0, 1.0, 2.0, 0.1]),
+        floats("none", &[0], &[]),
         ints("sizes", &[1, 2, 7, 7]),
         ints("same", &[1, 2, 5, 5]),
         ints("huge", &[1 << 20, 1 << 20, 4]),
@@ -298,6 +300,60 @@ fn models_of_another_form() {
         ("computed twice", model(VECTOR, computed_twice, vec![]), &["`y`", "already defined"]),
     ];
     refused(table.into_iter().map(|(name, model, texts)| (name.to_owned(), model, texts.to_vec())));
+}
+
+#[test]
+fn quantisations_and_sequences() {
+    refused_nodes(
+        VECTOR,
+        &[
+            ("QuantizeLinear x none", &["a zero point for each scale"]),
+            ("QuantizeLinear x zero", &["a scale", "above zero"]),
+            ("QuantizeLinear x two i0", &["the type to quantise to", "INT64"]),
+            // As many rows as columns do not say whose scales they are.
+            ("QLinearMatMul x scales _ i4 two _ two _", &["the number of scales", "accepted: one"]),
+            ("MatMulInteger x i4 none", &["integers"]),
+        ],
+    );
+    refused_nodes(&[5000, 1, 1], &[("RNN x cube cube hidden_size=1", &["the number of steps", "4096"])]);
+}
+
+#[test]
+fn labels_that_go_around_in_a_circle() {
+    let mut circle = model(VECTOR, vec![node("Cast a to=7 -> y"), node("Cast y to=1 -> a")], vec![]);
+    circle.graph.as_mut().expect("a graph").output[0].r#type = None;
+    refused([("a circle".to_owned(), circle, vec!["an earlier node"])].into_iter());
+}
+
+#[test]
+fn values_of_inputs_that_are_fixed() {
+    let mut two = model(VECTOR, vec![node("Add x z")], vec![]);
+    two.graph.as_mut().expect("a graph").input.push(value("z", VECTOR));
+    let bytes = two.encode_to_vec();
+    let load = |name: &str, shape: &[usize]| {
+        let fixed = [(name.to_owned(), ArrayD::from_elem(shape.to_vec(), 0.5))].into();
+        load_bytes(&bytes, &LoadOptions { fixed, ..LoadOptions::default() })
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(load("z", &[1, 4]).expect("values that fit").input_name, "x");
+    for (name, shape, text) in [
+        ("z", &[4][..], "values of shape [4] for the input `z`"),
+        ("z", &[1, 1], "values of shape [1, 1]"),
+        ("w", &[1, 4], "no input `w` but `x`, `z`"),
+    ] {
+        let error = load(name, shape).expect_err("values that do not fit");
+        assert!(error.contains(text) && error.contains("accepted"), "{error}");
+    }
+    let mut truth = two.clone();
+    let input = &mut truth.graph.as_mut().expect("a graph").input[1];
+    let kind = input.r#type.as_mut().and_then(|t| t.value.as_mut());
+    if let Some(type_proto::Value::TensorType(tensor)) = kind {
+        tensor.elem_type = Some(DataType::Int64.into());
+    }
+    let fixed = [("z".to_owned(), ArrayD::from_elem(vec![1, 4], 0.5))].into();
+    let error = load_bytes(&truth.encode_to_vec(), &LoadOptions { fixed, ..LoadOptions::default() });
+    let error = error.expect_err("a half is no integer").to_string();
+    assert!(error.contains("the value 0.5 for the input `z` of INT64"), "{error}");
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
     let scaled = |scale: f64, shift: f64| {
         Link::Scale(Some(Box::new(constant(scale))), Some(Box::new(constant(shift))))
     };
+    let clip = || Link::Function(Arc::new(Clip { low: constant(-1.0), high: constant(2.0) }));
     for inclusive in [false, true] {
         let step = Step { threshold: constant(random.unit()), inclusive };
         all.push(Arc::new(step.clone()));
@@ -73,6 +74,8 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
                 vec![Link::Function(Arc::new(Tanh)), scaled(3.0, -1.0)],
                 vec![scaled(0.5, 1.0), Link::Function(Arc::new(Sigmoid))],
             ),
+            // Without a bound before the clip that gives one.
+            (vec![Link::Function(Arc::new(Exp)), clip()], vec![Link::Function(Arc::new(Exp)), clip()]),
             (vec![Link::Function(Arc::new(Relu))], vec![Link::Function(Arc::new(Abs)), scaled(-1.0, 0.0)]),
         ];
         for (above, below) in chains {

@@ -15,7 +15,7 @@ fn spread(values: Vec<f64>, found: &[usize], shape: &[usize], axis: usize) -> Re
     if values.len() == 1 {
         return Ok(Periodic::new(Weights::new(values), 1));
     }
-    if shape.get(axis) != Some(&values.len()) || found.len() != 1 {
+    if shape.get(axis) != Some(&values.len()) || found.len() != 1 || values.is_empty() {
         return Err(NodeError::shape(&[shape, found], "one scale, or one for each place on the axis"));
     }
     Ok(Periodic::new(Weights::new(values), shape[axis + 1..].iter().product::<usize>().max(1)))
@@ -29,7 +29,7 @@ fn parameters(call: &Call, at: usize) -> Result<(Vec<f64>, Vec<f64>)> {
         return Err(NodeError::Value { what: "a scale", found: bad.to_string(), accepted });
     }
     let zero = zeros(call, at + 1)?.unwrap_or_else(|| vec![0.0; scale.len()]);
-    if zero.len() != scale.len() {
+    if zero.len() != scale.len() || scale.is_empty() {
         return Err(NodeError::shape(&[&[scale.len()], &[zero.len()]], "a zero point for each scale"));
     }
     Ok((scale, zero))
@@ -72,7 +72,16 @@ fn axis_of(call: &Call, rank: usize, scales: usize) -> Result<usize> {
         let accepted = "no blocks for values that depend on the network's input";
         return Err(NodeError::Value { what: "block_size", found: "not 0".into(), accepted });
     }
-    if scales == 1 { Ok(0) } else { shapes::axis(call.int("axis", 1)?, rank, false) }
+    match (scales, call.op) {
+        (1, _) => Ok(0),
+        (_, "QuantizeLinear" | "DequantizeLinear") => shapes::axis(call.int("axis", 1)?, rank, false),
+        // An axis that is not named could be another's.
+        _ => Err(NodeError::Value {
+            what: "the number of scales of an activation",
+            found: scales.to_string(),
+            accepted: "one",
+        }),
+    }
 }
 
 fn quantized(graph: &mut Lowering, call: &Call, x: &Value, at: usize) -> Result<Value> {
@@ -216,6 +225,10 @@ pub(super) fn integers(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
         let zero = zeros(call, at + 2)?.unwrap_or_else(|| vec![0.0]);
         match call.input(at)?.clone() {
             Value::Constant(tensor) => real(&tensor, &[1.0], &zero, axis),
+            Value::Activation { .. } if convolves && zero.len() > 1 => {
+                let found = [call.shape(at)?, &[zero.len()]];
+                return Err(NodeError::shape(&found, "one zero point of the input"));
+            }
             x @ Value::Activation { .. } => {
                 let shift = zero.iter().map(|z| -z).collect();
                 let shift = spread(shift, &[zero.len()], x.shape(), axis)?;

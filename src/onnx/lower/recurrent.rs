@@ -5,6 +5,9 @@ use crate::onnx::tensor::Data;
 
 type Result<T> = std::result::Result<T, NodeError>;
 
+/// More steps than this are no network to be bounded, and a hostile model's.
+const MOST_STEPS: usize = 4096;
+
 /// What all directions and steps share.
 struct Network<'a> {
     call: &'a Call<'a>,
@@ -216,7 +219,7 @@ impl Network<'_> {
 
 /// The constants of direction `d`, and its functions.
 fn direction(network: &Network, d: usize, sizes: [usize; 3]) -> Result<Direction> {
-    let Network { call, gates, hidden, .. } = network;
+    let Network { call, hidden, .. } = network;
     let [directions, inputs, width] = sizes;
     let transposed = |index: usize, cols: usize| -> Result<Value> {
         let (values, found) = (call.floats(index)?, call.shape(index)?);
@@ -256,7 +259,6 @@ fn direction(network: &Network, d: usize, sizes: [usize; 3]) -> Result<Direction
             functions.push((name, numbers.0, numbers.1));
         }
     }
-    let _ = gates;
     let (w, r) = (transposed(1, inputs)?, transposed(2, *hidden)?);
     Ok(Direction {
         weights: [w, r],
@@ -315,6 +317,10 @@ pub(super) fn recurrent(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>>
     let hidden = hidden.or_else(|| call.shape(2).ok()?.get(2).copied());
     let hidden = hidden.filter(|&h| h > 0).ok_or_else(|| wrong("hidden_size", "0", "a positive number"))?;
     shapes::count(&[steps, directions.len(), batch, gates, hidden])?;
+    if steps > MOST_STEPS {
+        let accepted = "at most 4096, each of which becomes nodes of its own";
+        return Err(wrong("the number of steps", steps.to_string(), accepted));
+    }
     if call.optional(4).is_some() {
         let lengths = call.ints(4, "")?.unwrap_or_default();
         if lengths.iter().any(|&n| usize::try_from(n) != Ok(steps)) {
