@@ -197,9 +197,8 @@ fn from_proto(path: &Path, mut model: ModelProto, options: &LoadOptions) -> Resu
 
 /// The values of an input that is fixed, in its type.
 fn constant(input: &ValueInfoProto, value: &ArrayD<f32>) -> Result<TensorProto, String> {
-    let tensor = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(Type::TensorType(tensor)) => tensor,
-        _ => return Err(format!("input `{}` is not a tensor", input.name())),
+    let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(format!("input `{}` is not a tensor", input.name()));
     };
     if let Some(shape) = &tensor.shape {
         let fits = |(length, found): (&Option<Length>, &usize)| match length {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::file::{RunError, RunFile};
-use super::{Inputs, Part, Question, Record};
+use super::{Inputs, Key, Part, Question, Record};
 use crate::data::DataError;
 
 /// Any error of an analysis.
@@ -71,17 +71,8 @@ pub fn answer<Q: Question>(
     earlier: Vec<Q::Record>,
     goes_on: &mut dyn FnMut(usize) -> bool,
 ) -> Finished<Q::Record> {
-    let parts = question.parts();
-    let mut known: HashMap<usize, Vec<Part>> = HashMap::new();
-    for key in earlier.iter().map(Record::key) {
-        known.entry(key.index).or_default().push(key.part);
-    }
-    let answered = |index: &usize, part: &Part| known.get(index).is_some_and(|known| known.contains(part));
-    let open = |place: &usize| {
-        let index = &inputs.indices()[*place];
-        parts.iter().any(|part| !answered(index, part))
-    };
-    let places: Vec<usize> = (0..inputs.indices().len()).filter(open).collect();
+    let answered = Answered::new(&earlier);
+    let places = answered.open(&question.parts(), inputs);
     let before = inputs.indices().len() - places.len();
     let mut records = earlier;
     let mut work = || {
@@ -93,7 +84,7 @@ pub fn answer<Q: Question>(
             let batch = inputs.batch(&places[block])?;
             for record in question.answer(&batch, &mut || goes_on(done))? {
                 let key = record.key();
-                if !answered(&key.index, &key.part) {
+                if !answered.has(&key) {
                     file.as_mut().map_or(Ok(()), |file| file.append(&record))?;
                     records.push(record);
                 }
@@ -104,6 +95,36 @@ pub fn answer<Q: Question>(
     };
     let ended = work();
     Finished { records, ended }
+}
+
+/// What the records of a run file answer.
+pub struct Answered(HashMap<usize, Vec<Part>>);
+
+impl Answered {
+    /// By some records.
+    pub fn new<R: Record>(records: &[R]) -> Self {
+        let mut known: HashMap<usize, Vec<Part>> = HashMap::new();
+        for key in records.iter().map(Record::key) {
+            known.entry(key.index).or_default().push(key.part);
+        }
+        Self(known)
+    }
+
+    /// Whether there is a record with this key.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        self.0.get(&key.index).is_some_and(|parts| parts.contains(&key.part))
+    }
+
+    /// The places among the indices of inputs that lack a record of some part.
+    #[must_use]
+    pub fn open(&self, parts: &[Part], inputs: &Inputs) -> Vec<usize> {
+        let lacks = |place: &usize| {
+            let index = inputs.indices()[*place];
+            parts.iter().any(|&part| !self.has(&Key { index, part }))
+        };
+        (0..inputs.indices().len()).filter(lacks).collect()
+    }
 }
 
 /// Ranges of inputs that are answered together. They grow while one takes less than a twentieth of a

@@ -29,7 +29,7 @@ pub mod verify;
 
 pub use bracket::{Brackets, RadiusRecord};
 pub use certify::{Certify, CertifyRecord, Status};
-pub use engine::{Failure, Finished, answer};
+pub use engine::{Answered, Failure, Finished, answer};
 pub use file::{RunError, RunFile, RunLines};
 pub use merge::{MergeError, MergedRun};
 pub use question::{Batch, Inputs, Key, Part, Pixels, Question, Record};

@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 use rayon::ThreadPoolBuilder;
 use serde_json::{Map, Value, json};
 use tightrope::runs::provenance::{self, fingerprint_of};
-use tightrope::runs::{Failure, Finished, Inputs, Key, Pixels, Question, RunFile, Selection, answer};
+use tightrope::runs::{
+    Answered, Failure, Finished, Inputs, Key, Pixels, Question, Record, RunFile, Selection, answer,
+};
 
 use crate::error::Kind;
 
@@ -206,12 +208,9 @@ impl<Q: Question> Elsewhere<'_, Q> {
             self.watch.raise(error);
             Failure::Stopped
         };
-        let known: Vec<Key> = records.iter().map(tightrope::runs::Record::key).collect();
-        let parts = self.question.parts();
-        let open: Vec<usize> = (inputs.indices().iter())
-            .filter(|&&index| !parts.iter().all(|&part| known.contains(&Key { index, part })))
-            .copied()
-            .collect();
+        let (answered, parts) = (Answered::new(records), self.question.parts());
+        let places = answered.open(&parts, inputs);
+        let open: Vec<usize> = places.iter().map(|&place| inputs.indices()[place]).collect();
         let before = inputs.indices().len() - open.len();
         let places: Vec<usize> = open.iter().map(|index| index - self.first).collect();
         let answers = Python::attach(|py| self.who.call1(py, (places,))?.call_method0(py, "__iter__"));
@@ -225,11 +224,11 @@ impl<Q: Question> Elsewhere<'_, Q> {
             let mut wanted = parts.iter();
             for line in lines {
                 let record: Q::Record = serde_json::from_str(&line).map_err(|e| Failure::input(index, e))?;
-                let key = tightrope::runs::Record::key(&record);
+                let key = record.key();
                 if wanted.next().is_none_or(|&part| key != Key { index, part }) {
                     return Err(Failure::input(index, format!("found a record of {key} from elsewhere")));
                 }
-                if !known.contains(&key) {
+                if !answered.has(&key) {
                     file.as_mut().map_or(Ok(()), |file| file.append_lines(&[line]))?;
                     records.push(record);
                 }

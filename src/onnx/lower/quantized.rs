@@ -227,7 +227,7 @@ pub(super) fn integers(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
             Value::Constant(tensor) => real(&tensor, &[1.0], &zero, axis),
             Value::Activation { .. } if convolves && zero.len() > 1 => {
                 let found = [call.shape(at)?, &[zero.len()]];
-                return Err(NodeError::shape(&found, "one zero point of the input"));
+                Err(NodeError::shape(&found, "one zero point of the input"))
             }
             x @ Value::Activation { .. } => {
                 let shift = zero.iter().map(|z| -z).collect();
