@@ -14,6 +14,9 @@ const MOST_RADII: f64 = 40.0;
 pub struct CurveSummary {
     /// The file.
     pub file: String,
+    /// The scale of the noise, if the file has results for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<f64>,
     /// Number of inputs.
     pub inputs: usize,
     /// How many inputs were abstained on.
@@ -104,6 +107,7 @@ impl Results {
         let name = self.file.display();
         CurveSummary {
             file: name.to_string(),
+            sigma: self.sigma,
             inputs: self.inputs,
             abstentions: self.abstentions,
             average_certified_radius: self.radii.iter().sum::<f64>() / self.inputs as f64,

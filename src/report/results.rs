@@ -66,6 +66,8 @@ pub struct Finding {
 pub struct Results {
     /// Where they were read from.
     pub file: PathBuf,
+    /// The scale of the noise, if the file has results for several.
+    pub sigma: Option<f64>,
     /// The norm of the radii, if the file tells.
     pub norm: Option<Norm>,
     /// The risk of a false certificate, for each input.
@@ -141,13 +143,13 @@ impl Ceiling {
 
 impl Results {
     /// Reads a run file of `tightrope smooth` or a table, told apart by their first bytes, plain or
-    /// packed with gzip. Lines that cannot be right are reported in [`Results::findings`]; as far as they
+    /// packed with gzip: those of each scale of the noise. Lines that cannot be right are reported in [`Results::findings`]; as far as they
     /// have a meaning they count: an input is certified if its label was predicted, `correct` is not 0
     /// and the radius is a number, and the first line of an input is the one that holds.
     ///
     /// # Errors
     /// [`ResultsError`] if the file cannot be read, has another form, or holds no results.
-    pub fn read(file: &Path, table: &TableOptions) -> Result<Self, ResultsError> {
+    pub fn read(file: &Path, table: &TableOptions) -> Result<Vec<Self>, ResultsError> {
         let text = read_text(file)?;
         let form = |found: &str| ResultsError::Form { file: file.to_owned(), found: found.to_owned() };
         let results = if text.trim_start().starts_with('{') {
@@ -160,30 +162,59 @@ impl Results {
                     .notes
                     .push("radii are not compared with what the samples allow; --sigma would tell".into());
             }
-            results
+            vec![results]
         };
-        if results.inputs == 0 { Err(form("no results after the first line")) } else { Ok(results) }
+        if results.iter().all(|results| results.inputs == 0) {
+            return Err(form("no results after the first line"));
+        }
+        Ok(results)
     }
 
-    fn of_run(run: &RunLines) -> Result<Self, ResultsError> {
-        let option = |name: &str| run.header.get(name).and_then(serde_json::Value::as_f64);
+    fn of_run(run: &RunLines) -> Result<Vec<Self>, ResultsError> {
         if run.header.get("command").and_then(|c| c.as_str()) != Some("smooth") {
             let found = format!("a run with the options {}", run.header);
             return Err(ResultsError::Form { file: run.file.clone(), found });
         }
         let records: Vec<SmoothRecord> = run.records()?;
-        let (mut findings, mut claims) = (Vec::new(), Vec::new());
-        for (i, record) in records.iter().enumerate() {
-            let (line, outcome) = (i + 2, &record.outcome);
+        let wanted = selection(run)?.iter().count();
+        let mut levels = Vec::new();
+        for sigma in SmoothRecord::sigmas(&records) {
+            let level = records.iter().enumerate().filter(|(_, record)| record.sigma == sigma);
+            let mut results = Self::of_level(run, level.map(|(i, record)| (i + 2, record)), wanted);
+            results.sigma = Some(sigma);
+            levels.push(results);
+        }
+        if let [only] = &mut levels[..] {
+            only.sigma = None;
+        }
+        Ok(levels)
+    }
+
+    /// The results of one scale of the noise, of records and their lines.
+    fn of_level<'a>(
+        run: &RunLines,
+        records: impl Iterator<Item = (usize, &'a SmoothRecord)>,
+        wanted: usize,
+    ) -> Self {
+        let option = |name: &str| run.header.get(name).and_then(serde_json::Value::as_f64);
+        let sigmas = run.header["sigma"].as_array().map_or(&[][..], |stated| &stated[..]);
+        let sigmas = sigmas.iter().filter_map(serde_json::Value::as_f64);
+        let sigmas: Vec<f64> = sigmas.map(|s| Scale::new(s).map_or(s, Scale::get)).collect();
+        let (mut findings, mut claims, mut most, mut norm) = (Vec::new(), Vec::new(), 0.0_f64, None);
+        for (line, record) in records {
+            let outcome = &record.outcome;
             let mut find = |reason| findings.push(Finding { line, reason });
             let alpha = outcome.ledger.total();
+            most = most.max(alpha.get());
+            norm = norm.or(Some(outcome.noise.norm()));
+            let scale = outcome.noise.scale().get();
+            if scale != record.sigma || !sigmas.contains(&scale) {
+                let (said, stated) = (record.sigma, &run.header["sigma"]);
+                find(format!(
+                    "sigma is {said} in the record, {scale} in what it was computed from and {stated} in the first line"
+                ));
+            }
             let used = [
-                (
-                    "sigma",
-                    outcome.noise.scale().get(),
-                    option("sigma").map(|s| Scale::new(s).map_or(s, Scale::get)),
-                    false,
-                ),
                 ("alpha", alpha.get(), option("alpha"), false),
                 ("n", f64::from(outcome.samples), option("n"), true),
             ];
@@ -220,17 +251,14 @@ impl Results {
                 ceiling: Some(ceiling),
             });
         }
-        let wanted = selection(run)?.iter().count();
-        let alpha = records.iter().map(|r| r.outcome.ledger.total().get()).fold(0.0, f64::max);
-        let norm = records.first().map(|r| r.outcome.noise.norm());
-        let mut results = Self::new(&run.file, norm, alpha, claims, findings);
+        let mut results = Self::new(&run.file, norm, most, claims, findings);
         if results.inputs < wanted {
             results.notes.push(format!("holds {} of the run's {wanted} inputs", results.inputs));
         }
         if run.cut_off {
             results.notes.push("the last line is cut off and left out".into());
         }
-        Ok(results)
+        results
     }
 
     /// Checks claims and counts them.
@@ -272,6 +300,7 @@ impl Results {
         findings.sort_by_key(|finding| finding.line);
         Self {
             file: file.to_owned(),
+            sigma: None,
             norm,
             alpha,
             findings,
@@ -281,6 +310,14 @@ impl Results {
             abstentions,
             seconds,
         }
+    }
+}
+
+impl Results {
+    /// The name of the file with the scale of the noise, where the file has results for several.
+    #[must_use]
+    pub fn name(&self, file: &str) -> String {
+        self.sigma.map_or_else(|| file.to_owned(), |sigma| format!("{file} sigma {sigma}").trim().to_owned())
     }
 }
 

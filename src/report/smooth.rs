@@ -55,6 +55,16 @@ pub struct RadiusSummary {
 }
 
 impl SmoothSummary {
+    /// The summaries of the scales of the noise among records, in the order in which they appear.
+    #[must_use]
+    pub fn of_levels(model: &str, records: &[SmoothRecord]) -> Vec<(f64, Self)> {
+        let level = |sigma| {
+            let of: Vec<SmoothRecord> = records.iter().filter(|r| r.sigma == sigma).cloned().collect();
+            (sigma, Self::new(model.to_owned(), &of))
+        };
+        SmoothRecord::sigmas(records).into_iter().map(level).collect()
+    }
+
     /// Summarises records that hold one entry for every input.
     #[must_use]
     pub fn new(model: String, records: &[SmoothRecord]) -> Self {

@@ -21,6 +21,8 @@ pub struct SmoothRecord {
     pub index: usize,
     /// Its label, if it is known.
     pub label: Option<usize>,
+    /// The scale of the noise.
+    pub sigma: f64,
     /// The certified class; absent for an abstention.
     pub predicted: Option<usize>,
     /// The certified radius, 0 for an abstention.
@@ -45,9 +47,14 @@ pub struct SmoothRecord {
     pub outcome: Outcome,
 }
 
+/// What tells the records of an input apart.
+fn of(sigma: f64) -> Part {
+    Part { sigma: Some(sigma), ..Part::default() }
+}
+
 impl Record for SmoothRecord {
     fn key(&self) -> Key {
-        Key { index: self.index, part: Part::default() }
+        Key { index: self.index, part: of(self.sigma) }
     }
 }
 
@@ -59,6 +66,18 @@ impl SmoothRecord {
         self.predicted.is_some() && self.correct != Some(0)
     }
 
+    /// The scales of the noise among records, in the order in which they appear.
+    #[must_use]
+    pub fn sigmas(records: &[Self]) -> Vec<f64> {
+        let mut sigmas: Vec<f64> = Vec::new();
+        for record in records {
+            if !sigmas.contains(&record.sigma) {
+                sigmas.push(record.sigma);
+            }
+        }
+        sigmas
+    }
+
     /// The record of an outcome.
     #[must_use]
     pub fn new(index: usize, label: Option<usize>, outcome: Outcome, seconds: f64) -> Self {
@@ -66,6 +85,7 @@ impl SmoothRecord {
         Self {
             index,
             label,
+            sigma: outcome.noise.scale().get(),
             predicted,
             radius: outcome.radius.map_or(0.0, crate::smoothing::quantity::Radius::get),
             correct: label.map(|label| u8::from(predicted == Some(label))),
@@ -85,30 +105,33 @@ impl SmoothRecord {
 pub type Classifier<'a> = dyn Fn(&NoisyInputs, std::ops::Range<u32>) -> Result<Array2<f32>, SampleError> + 'a;
 
 enum Base<'a> {
-    Network(Box<BaseNetwork>, usize),
+    /// As each certifier asks for it.
+    Network(Vec<BaseNetwork>, usize),
     Function(&'a Classifier<'a>),
 }
 
-/// The radii of a smoothed classifier.
+/// The radii of smoothed classifiers, one for each scale of the noise. Each radius is false with
+/// probability at most alpha; the noise at two scales is the same but for the scale, so that they are not
+/// independent.
 pub struct Smooth<'a> {
-    certifier: &'a Certifier,
+    certifiers: &'a [Certifier],
     base: Base<'a>,
     options: Map<String, Value>,
 }
 
 impl<'a> Smooth<'a> {
-    /// The question for a network; `options` are those that the certifier was made with, as the first
-    /// line of a run file has them.
+    /// The question for a network; `options` are those that the certifiers, which differ in the scale of
+    /// the noise, were made with, as the first line of a run file has them.
     #[must_use]
-    pub fn new(certifier: &'a Certifier, graph: &Graph, options: Map<String, Value>) -> Self {
-        let base = Base::Network(Box::new(certifier.base(graph)), graph.output_len());
-        Self { certifier, base, options }
+    pub fn new(certifiers: &'a [Certifier], graph: &Graph, options: Map<String, Value>) -> Self {
+        let networks = certifiers.iter().map(|certifier| certifier.base(graph)).collect();
+        Self { certifiers, base: Base::Network(networks, graph.output_len()), options }
     }
 
     /// The question for any classifier.
     #[must_use]
-    pub fn of(certifier: &'a Certifier, classifier: &'a Classifier, options: Map<String, Value>) -> Self {
-        Self { certifier, base: Base::Function(classifier), options }
+    pub fn of(certifiers: &'a [Certifier], classifier: &'a Classifier, options: Map<String, Value>) -> Self {
+        Self { certifiers, base: Base::Function(classifier), options }
     }
 }
 
@@ -120,7 +143,7 @@ impl Question for Smooth<'_> {
     }
 
     fn parts(&self) -> Vec<Part> {
-        vec![Part::default()]
+        self.certifiers.iter().map(|certifier| of(certifier.noise().scale().get())).collect()
     }
 
     fn block(&self) -> usize {
@@ -133,33 +156,37 @@ impl Question for Smooth<'_> {
         }
         let mut records = Vec::new();
         for (row, &index) in batch.indices.iter().enumerate() {
-            let begin = Instant::now();
             let x = batch.x.row(row).to_vec();
             if let Some((entry, value)) = x.iter().enumerate().find(|(_, value)| !value.is_finite()) {
                 let text = format!("entry {entry} is {value}; inputs must be finite");
                 return Err(Failure::input(index, text));
             }
-            let mut stopped = false;
-            let outcome = match &self.base {
-                Base::Network(network, _) => {
-                    self.certifier.certify(index as u64, &network.input(&x), |inputs, range| {
-                        stopped = stopped || !goes_on();
-                        if stopped { Err("stopped".into()) } else { Ok(network.logits(inputs, range)) }
-                    })
-                }
-                Base::Function(classifier) => {
-                    self.certifier.certify(index as u64, &Cow::Borrowed(&x), |inputs, range| {
-                        stopped = stopped || !goes_on();
-                        if stopped { Err("stopped".into()) } else { classifier(inputs, range) }
-                    })
-                }
-            };
-            if stopped {
-                return Err(Failure::Stopped);
-            }
-            let outcome = outcome.map_err(|e| Failure::input(index, e))?;
             let label = batch.labels.as_ref().map(|labels| labels[row]);
-            records.push(SmoothRecord::new(index, label, outcome, begin.elapsed().as_secs_f64()));
+            for (level, certifier) in self.certifiers.iter().enumerate() {
+                let (begin, mut stopped) = (Instant::now(), false);
+                let mut ask = |answer: &dyn Fn() -> Result<Array2<f32>, SampleError>| {
+                    stopped = stopped || !goes_on();
+                    if stopped { Err("stopped".into()) } else { answer() }
+                };
+                let outcome = match &self.base {
+                    Base::Network(networks, _) => {
+                        let network = &networks[level];
+                        certifier.certify(index as u64, &network.input(&x), |inputs, range| {
+                            ask(&|| Ok(network.logits(inputs, range.clone())))
+                        })
+                    }
+                    Base::Function(classifier) => {
+                        certifier.certify(index as u64, &Cow::Borrowed(&x), |inputs, range| {
+                            ask(&|| classifier(inputs, range.clone()))
+                        })
+                    }
+                };
+                if stopped {
+                    return Err(Failure::Stopped);
+                }
+                let outcome = outcome.map_err(|e| Failure::input(index, e))?;
+                records.push(SmoothRecord::new(index, label, outcome, begin.elapsed().as_secs_f64()));
+            }
         }
         Ok(records)
     }

@@ -141,6 +141,12 @@ impl Certifier {
         Ok(Self { options, candidates, logits: None })
     }
 
+    /// The noise.
+    #[must_use]
+    pub fn noise(&self) -> &Noise {
+        &self.options.noise
+    }
+
     /// Adds radii that know a Lipschitz constant (l2) of the logits of the network that will be the base
     /// classifier, evaluated by [`Wide`]: `constant` on the caller's word, or none for
     /// the one of [`Network::report`]. With a named map only they are used.

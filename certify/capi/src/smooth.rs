@@ -226,7 +226,7 @@ pub unsafe extern "C" fn tightrope_smooth(
             let constant = (how.lipschitz >= 0.0).then(|| Lipschitz::new(how.lipschitz)).transpose();
             certifier.aware(&network.graph, constant.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?
         };
-        each(how, &Smooth::new(&certifier, &network.graph, Map::new()), x, out)
+        each(how, &Smooth::new(&[certifier], &network.graph, Map::new()), x, out)
     })
 }
 
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn tightrope_smooth_classifier(
             ended.set(unsafe { call(user, noisy.as_ptr(), samples, entries, logits.as_mut_ptr(), classes) });
             if ended.get() == 0 { Ok(logits) } else { Err(SampleError::from("the classifier failed")) }
         };
-        each(how, &Smooth::of(&certifier, &classifier, Map::new()), x, out)
+        each(how, &Smooth::of(&[certifier], &classifier, Map::new()), x, out)
     });
     let ended = ended.get();
     if ended == 0 {

@@ -62,10 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|file| Results::read(file, &options))
         .collect::<std::result::Result<Vec<_>, _>>()?;
+    let files = names(&args.run).into_iter().zip(&runs);
+    let names: Vec<String> =
+        files.flat_map(|(name, levels)| levels.iter().map(move |run| run.name(&name))).collect();
+    let runs = runs.concat();
     let radii = if args.radii.is_empty() { usual_radii(&runs) } else { args.radii.clone() };
     let summaries: Vec<CurveSummary> = runs.iter().map(|run| run.summary(&radii, rho)).collect();
     report(&runs, &summaries, args.lenient)?;
-    let names = names(&args.run);
     if let Some(path) = &args.svg {
         let picture = picture::curves(&runs, &names).svg().with_context(|| path.display().to_string())?;
         output::write_file(path, &picture)?;

@@ -35,9 +35,10 @@ pub(crate) struct Args {
     from: Option<PathBuf>,
     /// Scale of the noise in units of the pixels as the network sees them
     /// before --mean and --std: the standard deviation of Gaussian noise, the
-    /// half-width of uniform noise, the scale of Laplace noise.
-    #[arg(long, allow_hyphen_values = true)]
-    sigma: Option<f64>,
+    /// half-width of uniform noise, the scale of Laplace noise. Several are several
+    /// questions: each radius is false with probability at most alpha.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    sigma: Vec<f64>,
     /// Samples for the estimation; with --radius or --tolerance the most.
     #[arg(short, long, default_value_t = 100_000)]
     n: u32,
@@ -140,10 +141,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (Some(model), None) = (&args.model, &args.from) else { return recompute(args) };
     let pool = args.input.pool()?;
     let loaded = args.input.load(model, args.skip)?;
-    let (certifier, options) = certifier(args, &loaded)?;
+    let (certifiers, options) = certifiers(args, &loaded)?;
     output::catch_interrupts()?;
     let (records, ended) = pool.install(|| {
-        let question = Smooth::new(&certifier, &loaded.graph, options);
+        let question = Smooth::new(&certifiers, &loaded.graph, options);
         ask(&question, loaded.subject(), &args.run)
     })?;
     write_tsv(args, &records)?;
@@ -193,25 +194,44 @@ fn recompute(args: &Args) -> Result<()> {
     summarize(args, model, &records)
 }
 
+/// The table of the field's scripts has no column for the scale of the noise.
+fn tabular(args: &Args, sigmas: &[f64]) -> Result<()> {
+    if args.tsv.is_some() && sigmas.len() > 1 {
+        return Err(anyhow!("--tsv: found the scales {sigmas:?}; accepted: one --sigma").into());
+    }
+    Ok(())
+}
+
 fn write_tsv(args: &Args, records: &[SmoothRecord]) -> Result<()> {
     if let Some(path) = &args.tsv {
+        tabular(args, &SmoothRecord::sigmas(records))?;
         output::write_file(path, &cohen_tsv(records))?;
     }
     Ok(())
 }
 
 fn summarize(args: &Args, model: String, records: &[SmoothRecord]) -> Result<()> {
-    let summary = SmoothSummary::new(model, records);
-    output::print(&if args.run.json { serde_json::to_string(&summary)? } else { text(&summary) })
+    let summaries = SmoothSummary::of_levels(&model, records);
+    let parts = summaries.iter().map(|(sigma, summary)| {
+        let sigma = (summaries.len() > 1).then_some(*sigma);
+        Ok(if args.run.json { serde_json::to_string(summary)? } else { text(summary, sigma) })
+    });
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    output::print(&parts.join(if args.run.json { "\n" } else { "\n\n" }))
 }
 
-/// The certifier that is asked for, and the options that say so in the first line of a run.
-fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Value>)> {
-    let sigma = args
-        .sigma
-        .or(loaded.card.smooth.sigma)
-        .with_context(|| format!("{}: no --sigma given, and no card names any", loaded.model.display()))?;
-    let noise = Noise::new(&args.noise, Scale::new(sigma).context("--sigma")?).context("--sigma")?;
+/// The certifiers that are asked for, one for each scale of the noise, and the options that say so in the
+/// first line of a run.
+fn certifiers(args: &Args, loaded: &Loaded) -> Result<(Vec<Certifier>, Map<String, Value>)> {
+    let mut sigmas = args.sigma.clone();
+    if sigmas.is_empty() {
+        let none = || format!("{}: no --sigma given, and no card names any", loaded.model.display());
+        sigmas.push(loaded.card.smooth.sigma.with_context(none)?);
+    }
+    if let Some(twice) = (1..sigmas.len()).find(|&i| sigmas[..i].contains(&sigmas[i])) {
+        return Err(anyhow!("--sigma: found {} twice; accepted: different scales", sigmas[twice]).into());
+    }
+    tabular(args, &sigmas)?;
     let stopping = match (args.radius, args.tolerance) {
         (Some(radius), _) => {
             let radius =
@@ -225,7 +245,7 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
     let header = json!({
         "command": "smooth",
         "noise": args.noise,
-        "sigma": sigma,
+        "sigma": sigmas,
         "n": args.n,
         "n0": args.n0.unwrap_or_else(|| stopping.pilot()),
         "alpha": alpha,
@@ -238,27 +258,31 @@ fn certifier(args: &Args, loaded: &Loaded) -> Result<(Certifier, Map<String, Val
         "seed": args.seed,
     });
     let map = if args.map == "auto" { None } else { Some(args.map.parse().context("--map")?) };
-    let options = Options {
-        noise,
-        map,
-        bound: args.bound.map(Bound::from),
-        rule: args.rule.map(RuleName::from),
-        alpha: Alpha::new(alpha).context("--alpha")?,
-        n0: args.n0,
-        stopping,
-        seed: args.seed,
-    };
-    let mut certifier = Certifier::new(options).map_err(|error| match error {
-        OptionsError::Auto => anyhow!(error).context("--bound or --rule with --map auto"),
-        _ => anyhow!(error),
-    })?;
-    if let Some(asked) = args.lipschitz {
-        certifier = certifier.aware(&loaded.graph, asked.constant()).context("--lipschitz")?;
+    let mut certifiers = Vec::new();
+    for sigma in sigmas {
+        let options = Options {
+            noise: Noise::new(&args.noise, Scale::new(sigma).context("--sigma")?).context("--sigma")?,
+            map,
+            bound: args.bound.map(Bound::from),
+            rule: args.rule.map(RuleName::from),
+            alpha: Alpha::new(alpha).context("--alpha")?,
+            n0: args.n0,
+            stopping,
+            seed: args.seed,
+        };
+        let mut certifier = Certifier::new(options).map_err(|error| match error {
+            OptionsError::Auto => anyhow!(error).context("--bound or --rule with --map auto"),
+            _ => anyhow!(error),
+        })?;
+        if let Some(asked) = args.lipschitz {
+            certifier = certifier.aware(&loaded.graph, asked.constant()).context("--lipschitz")?;
+        }
+        certifiers.push(certifier);
     }
-    Ok((certifier, header.as_object().cloned().unwrap_or_default()))
+    Ok((certifiers, header.as_object().cloned().unwrap_or_default()))
 }
 
-fn text(summary: &SmoothSummary) -> String {
+fn text(summary: &SmoothSummary, sigma: Option<f64>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(["radius", "certified", "accuracy"]);
     for result in &summary.results {
@@ -271,7 +295,8 @@ fn text(summary: &SmoothSummary) -> String {
     output::right(&mut table, 0);
     let name = Path::new(&summary.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     format!(
-        "{name}: {} inputs\n\n{table}\n\naverage certified radius {}, abstentions {}, samples {} ({:.0}/s)",
+        "{name}{}: {} inputs\n\n{table}\n\naverage certified radius {}, abstentions {}, samples {} ({:.0}/s)",
+        sigma.map_or(String::new(), |sigma| format!(", sigma {sigma}")),
         summary.inputs,
         output::down(summary.average_certified_radius),
         summary.abstentions,

@@ -69,7 +69,7 @@ fn records_summary_and_tsv_agree() {
     ];
     let summary: Value = serde_json::from_str(&stdout(&run(&arguments))).expect("one JSON object");
     let (header, records) = records(&out);
-    assert_eq!(header["run"]["sigma"], 0.25);
+    assert_eq!(header["run"]["sigma"], serde_json::json!([0.25]));
     assert_eq!(summary["inputs"], 10);
     assert_eq!(summary["samples"], 11_000);
     let at_zero = records.iter().filter(|r| r["correct"] == 1).count();
@@ -99,6 +99,38 @@ fn records_summary_and_tsv_agree() {
         assert!(radius <= exact && exact - radius < 1e-4);
         assert_eq!(fields[4], record["correct"].to_string());
     }
+}
+
+#[test]
+fn several_scales_are_the_runs_of_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let of = |name: &str, sigma: &str| {
+        let out = file(name);
+        let arguments = ["smooth", MLP, "-n", "400", "--indices", "0..4", "--sigma", sigma, "--out", &out];
+        let text = stdout(&run(&arguments));
+        let mut records = records(folder.path().join(name).as_path()).1;
+        records.iter_mut().for_each(|record| record["seconds"] = 0.into());
+        (text, records)
+    };
+    let (both, together) = of("both", "0.25,0.5");
+    let (small, large) = (of("small", "0.25").1, of("large", "0.5").1);
+    let alternating: Vec<Value> = small.into_iter().zip(large).flat_map(<[Value; 2]>::from).collect();
+    assert_eq!(together, alternating);
+    assert!(both.contains("sigma 0.25: 4 inputs") && both.contains("sigma 0.5: 4 inputs"), "{both}");
+    let curves = stdout(&run(&["curve", &file("both")]));
+    assert!(curves.contains("both sigma 0.25") && curves.contains("both sigma 0.5"), "{curves}");
+    // A record that was moved to another scale is found.
+    let text = std::fs::read_to_string(file("both")).expect("text");
+    std::fs::write(
+        file("moved"),
+        text.replacen("\"sigma\":0.25,\"predicted\"", "\"sigma\":0.5,\"predicted\"", 1),
+    )
+    .expect("room");
+    assert!(refused(&["curve", &file("moved")], 2).contains("sigma is 0.5 in the record, 0.25 in"));
+    assert!(refused(&["smooth", MLP, "--sigma", "0.5,0.5"], 2).contains("found 0.5 twice"));
+    let table = ["smooth", MLP, "--sigma", "0.25,0.5", "--tsv", &file("tsv")];
+    assert!(refused(&table, 2).contains("accepted: one --sigma"));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) enum Base {
 #[derive(FromPyObject)]
 pub(crate) struct Asked {
     noise: String,
-    sigma: f64,
+    sigma: Vec<f64>,
     n: u32,
     n0: Option<u32>,
     alpha: f64,
@@ -83,8 +83,17 @@ impl Asked {
         }
     }
 
-    fn certifier(&self) -> PyResult<Certifier> {
-        let scale = Scale::new(self.sigma).map_err(|e| refused("sigma")(&e))?;
+    /// One certifier for each scale of the noise.
+    fn certifiers(&self) -> PyResult<Vec<Certifier>> {
+        if let Some(twice) = (1..self.sigma.len()).find(|&i| self.sigma[..i].contains(&self.sigma[i])) {
+            let text = format!("found {} twice; accepted: different scales", self.sigma[twice]);
+            return Err(refused("sigma")(&text));
+        }
+        self.sigma.iter().map(|&sigma| self.certifier(sigma)).collect()
+    }
+
+    fn certifier(&self, sigma: f64) -> PyResult<Certifier> {
+        let scale = Scale::new(sigma).map_err(|e| refused("sigma")(&e))?;
         let noise = Noise::new(&self.noise, scale).map_err(|e| match e {
             NoiseError::Name { .. } => refused("noise")(&e),
             _ => refused("sigma")(&e),
@@ -121,7 +130,7 @@ pub(crate) fn smooth(
     run: Run,
     progress: Py<PyAny>,
 ) -> PyResult<Lines> {
-    let mut certifier = asked.certifier()?;
+    let mut certifiers = asked.certifiers()?;
     let x = x.as_array();
     let classes = match &base {
         Base::Network(network) => network.get().graph.output_len(),
@@ -134,8 +143,9 @@ pub(crate) fn smooth(
         };
         let constant = asked.lipschitz.map(Lipschitz::new).transpose();
         let constant = constant.map_err(|e| Kind::Input.error(format!("lipschitz: {e}")))?;
-        certifier = py
-            .detach(|| certifier.aware(&network.get().graph, constant))
+        let aware = |certifier: Certifier| certifier.aware(&network.get().graph, constant);
+        certifiers = py
+            .detach(|| certifiers.into_iter().map(aware).collect::<Result<_, _>>())
             .map_err(|e| Kind::Input.error(format!("lipschitz: {e}")))?;
     }
     let watch = Watch::new(progress);
@@ -149,8 +159,8 @@ pub(crate) fn smooth(
         };
         let options = asked.options();
         let question = match &base {
-            Base::Network(network) => Smooth::new(&certifier, &network.get().graph, options),
-            Base::Function(_) => Smooth::of(&certifier, &classifier, options),
+            Base::Network(network) => Smooth::new(&certifiers, &network.get().graph, options),
+            Base::Function(_) => Smooth::of(&certifiers, &classifier, options),
         };
         let none = Map::new();
         let made_from = match &base {

@@ -38,6 +38,23 @@ def test_radii_are_those_of_the_command_line(load, mnist, command_line):
         assert ours["outcome"] == theirs["outcome"] and ours["ledger"] == theirs["ledger"]
 
 
+def test_several_scales_are_the_runs_of_each(load, mnist, tmp_path):
+    x, y = mnist
+    network = load("mnist-mlp-noise25")
+    both = network.smooth(x[:3], y[:3], sigma=[0.25, 0.5], n=300)
+    assert both.sigma.tolist() == [0.25, 0.5] * 3 and both.index.tolist() == [0, 0, 1, 1, 2, 2]
+    for level in both.levels():
+        alone = network.smooth(x[:3], y[:3], sigma=float(level.sigma[0]), n=300)
+        assert level.radius.tolist() == alone.radius.tolist()
+    assert "sigma 0.5" in both.summary()
+    both.save(tmp_path / "run.jsonl")
+    assert tightrope.read(tmp_path / "run.jsonl") == both
+    with pytest.raises(tightrope.InputError, match="one"):
+        both.to_tsv(tmp_path / "run.tsv")
+    with pytest.raises(tightrope.InputError, match="twice"):
+        network.smooth(x[:3], y[:3], sigma=[0.5, 0.5], n=300)
+
+
 def test_another_run_time_gives_the_same_radii(load, mnist):
     x, y = mnist
     options = dict(sigma=0.25, n=500, n0=50, map="hardmax", seed=3)

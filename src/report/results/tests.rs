@@ -20,7 +20,9 @@ fn read_with(text: &str, options: &TableOptions) -> Result<Results, ResultsError
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("results");
     std::fs::write(&path, text).expect("room");
-    Results::read(&path, options)
+    let mut results = Results::read(&path, options)?;
+    assert_eq!(results.len(), 1);
+    Ok(results.remove(0))
 }
 
 /// The reasons found in a table of these lines.

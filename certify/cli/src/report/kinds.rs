@@ -235,31 +235,36 @@ fn smooth(run: &RunLines) -> Result<Found> {
     let options =
         TableOptions { sigma: None, n: 1, alpha: Alpha::new(0.5).map_err(|e| anyhow::anyhow!("{e}"))? };
     let results = Results::read(&run.file, &options)?;
-    let summary = SmoothSummary::new(model(run), &records);
+    let summaries = SmoothSummary::of_levels(&model(run), &records);
     let mut order: Vec<&SmoothRecord> = records.iter().filter(|r| r.counts()).collect();
     order.sort_by(|a, b| a.radius.total_cmp(&b.radius));
     let candidate = |r: &SmoothRecord| Candidate {
         index: r.index,
         says: format!(
-            "class {}, radius {}",
+            "class {}, sigma {}, radius {}",
             r.predicted.map_or("none".into(), |class| class.to_string()),
+            r.sigma,
             output::down(r.radius)
         ),
         counterexample: None,
     };
     let hardest = order.into_iter().map(candidate).collect();
-    let certified = summary.results.first().map_or(0, |r| r.certified);
-    let row = vec![
-        run.header["sigma"].to_string(),
-        summary.inputs.to_string(),
-        output::percent(certified, summary.inputs),
-        output::down(summary.average_certified_radius),
-        summary.abstentions.to_string(),
-        (summary.samples / summary.inputs.max(1) as u64).to_string(),
-        output::figure(results.alpha),
-        output::figure(summary.seconds / summary.inputs.max(1) as f64),
-    ];
-    let chart = picture::curves(std::slice::from_ref(&results), &[String::new()]);
+    let row = |((sigma, summary), level): (&(f64, SmoothSummary), &Results)| {
+        let certified = summary.results.first().map_or(0, |r| r.certified);
+        vec![
+            sigma.to_string(),
+            summary.inputs.to_string(),
+            output::percent(certified, summary.inputs),
+            output::down(summary.average_certified_radius),
+            summary.abstentions.to_string(),
+            (summary.samples / summary.inputs.max(1) as u64).to_string(),
+            output::figure(level.alpha),
+            output::figure(summary.seconds / summary.inputs.max(1) as f64),
+        ]
+    };
+    let rows = summaries.iter().zip(&results).map(row).collect();
+    let names: Vec<String> = results.iter().map(|level| level.name("")).collect();
+    let chart = picture::curves(&results, &names);
     let finding = |f: &tightrope::report::Finding| format!("line {}: {}", f.line, f.reason);
     Ok(Found {
         kind: Kind::Smooth,
@@ -280,9 +285,9 @@ fn smooth(run: &RunLines) -> Result<Found> {
                 "alpha",
                 "s/input",
             ],
-            vec![row],
+            rows,
         ),
-        findings: results.findings.iter().map(finding).collect(),
+        findings: results.iter().flat_map(|level| &level.findings).map(finding).collect(),
         notes: Vec::new(),
         hardest,
     })

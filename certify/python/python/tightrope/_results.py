@@ -24,6 +24,8 @@ class Smoothing(_Run):
     ----------
     index, label
         Position and label of each input; -1 where no label was given.
+    sigma
+        Scale of the noise of each row; with several, each input has a row for each, in this order.
     predicted
         The certified class, -1 for an abstention.
     radius
@@ -44,6 +46,7 @@ class Smoothing(_Run):
 
     _made_of = {
         **INPUT,
+        "sigma": ("sigma", np.float64, None),
         "radius": ("radius", np.float64, None),
         "correct": (lambda record: record["correct"] == 1, np.bool_, None),
         "samples": ("samples", np.int64, None),
@@ -56,6 +59,7 @@ class Smoothing(_Run):
     }
     label: Integers
     predicted: Integers
+    sigma: Floats
     radius: Floats
     correct: NDArray[np.bool_]
     samples: Integers
@@ -67,18 +71,18 @@ class Smoothing(_Run):
 
     @property
     def abstentions(self) -> int:
-        """How many inputs were abstained on."""
+        """How many rows are abstentions."""
         return int(np.sum(self.predicted == -1))
 
     @property
     def average_certified_radius(self) -> float:
-        """Mean over inputs of the radius, 0 where the certified class is wrong."""
+        """Mean over rows of the radius, 0 where the certified class is wrong."""
         return float(np.mean(np.where(self.correct, self.radius, 0.0)))
 
     def certified_accuracy(self, radii: ArrayLike = 0.0) -> Any:
-        """Share of inputs that are certified correctly at a radius, or at each of several.
+        """Share of rows that are certified correctly at a radius, or at each of several.
 
-        An input counts at radius 0 if its certified class is right, at others if its radius is at least
+        A row counts at radius 0 if its certified class is right, at others if its radius is at least
         that large.
         """
         return _shares(self.correct, self.radius, radii)
@@ -87,12 +91,20 @@ class Smoothing(_Run):
         """One line that says what was found."""
         if not len(self):
             return "no inputs"
+        if len(levels := self.levels()) > 1:
+            return "; ".join(f"sigma {level.sigma[0]:g}: {level.summary()}" for level in levels)
         text = f"{len(self)} inputs, average certified radius {self.average_certified_radius:.4g}"
         return f"{text}, abstentions {self.abstentions}, samples {int(self.samples.sum())}"
 
+    def levels(self) -> list[Smoothing]:
+        """The results of each scale of the noise."""
+        return [self[self.sigma == sigma] for sigma in dict.fromkeys(self.sigma)]
+
     def to_tsv(self, path: str | Path) -> None:
         """Writes the table of the field's scripts (``idx label predict radius correct time``), radii
-        rounded down, which ``tightrope curve`` reads too."""
+        rounded down, which ``tightrope curve`` reads too; of one scale of the noise."""
+        if len(self.levels()) > 1:
+            raise InputError(f"found the scales {self.header['sigma']}; accepted: one (see levels)")
         lines = ["idx\tlabel\tpredict\tradius\tcorrect\ttime"]
         for i in range(len(self)):
             radius = np.floor(self.radius[i] * 1e4) / 1e4
@@ -101,7 +113,11 @@ class Smoothing(_Run):
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def plot(self, ax: Any = None, **line: Any) -> Any:
-        """Certified accuracy over the radius (needs matplotlib)."""
+        """Certified accuracy over the radius, a line for each scale of the noise (needs matplotlib)."""
+        if len(levels := self.levels()) > 1:
+            for level in levels:
+                ax = level.plot(ax, **{"label": f"sigma {level.sigma[0]:g}", **line})
+            return ax
         return _curve(ax, self.radius[self.correct], self.certified_accuracy, line)
 
 

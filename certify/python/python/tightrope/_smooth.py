@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _tightrope
-from ._arrays import Asked, Progress, Run, factor, finish, labels, logits, real, rows, whole
+from ._arrays import Asked, Progress, Run, factor, finish, labels, logits, real, rows, several, whole
 from ._results import Smoothing
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def smooth(
     f: Network | Callable[[Any], Any],
     x: ArrayLike,
     y: ArrayLike | None = None,
-    sigma: float = 0.25,
+    sigma: float | Sequence[float] = 0.25,
     *,
     n: int = 100_000,
     n0: int | None = None,
@@ -74,7 +74,8 @@ def smooth(
     x, y
         Inputs along the first axis, and their labels if ``correct`` is wanted.
     sigma
-        Scale of the noise: standard deviation, half-width of uniform noise, scale of Laplace noise.
+        Scale of the noise: standard deviation, half-width of uniform noise, scale of Laplace noise; or
+        several, each a question of its own: the result has a row for each input and scale.
     n, n0
         Samples for the estimation (the most, with ``radius`` or ``tolerance``) and for the selection; by
         default 2 % of ``n``, 1 % with ``tolerance``, at least 100, and 50 with ``radius``.
@@ -135,7 +136,7 @@ def smooth(
     run = Run(factor(x, scale), first, out, resume, shard, threads)
     asked = Asked(
         noise=noise,
-        sigma=real("sigma", sigma),
+        sigma=[real("sigma", one) for one in several("sigma", sigma)],
         n=whole("n", n, 1, 2**32 - 2),
         n0=None if n0 is None else whole("n0", n0, 1, 2**32 - 2),
         alpha=real("alpha", alpha),

@@ -252,7 +252,7 @@ def smooth(
     f: Network | Callable[[Any], Any],
     x: ArrayLike,
     y: ArrayLike | None = None,
-    sigma: float = 0.25,
+    sigma: float | Sequence[float] = 0.25,
     *,
     address: str | None = None,
     num_cpus: int = 1,
