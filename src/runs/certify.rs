@@ -301,7 +301,7 @@ impl<'a> Certify<'a> {
         }
         let (begin, perturbations) = (Instant::now(), self.network.region(eps));
         let asked = Asked { x, label: record.label, perturbations: &perturbations };
-        let outcome = complete.search(&asked, complete.deadline(), goes_on)?;
+        let outcome = complete.search(&asked, complete.deadline(), self.prove.is_some(), goes_on)?;
         if let (Verdict::Sat, Some(witness), Some(keep)) = (outcome.verdict, &outcome.witness, self.keep) {
             let found = Attacked::at(&witness.y, record.label, witness.x.clone());
             record.counterexample = keep(record.index, eps, &found).map_err(Failure::Output)?;
@@ -322,7 +322,9 @@ impl<'a> Certify<'a> {
         let searched = outcome.and_then(|outcome| outcome.witness.as_ref());
         let shown = match record.status {
             Status::Unknown => None,
-            Status::Certified => proof.map(Shown::Proof),
+            Status::Certified => {
+                proof.or(outcome.and_then(|outcome| outcome.proof.as_deref())).map(Shown::Proof)
+            }
             Status::Falsified if record.predicted != Some(record.label) => Some(Shown::Witness(&clean)),
             Status::Falsified => match (attacked.filter(|found| found.succeeded), searched) {
                 (Some(found), _) => Some(Shown::Witness(&found.point)),

@@ -121,8 +121,9 @@ impl Checker<'_, '_> {
             });
         }
         open.disjuncts = still;
-        let Some(hull) = hull else { return Ok(Vec::new()) };
-        open.inputs = Arc::new(hull);
+        if let Some(hull) = hull {
+            open.inputs = Arc::new(hull);
+        }
         open.known = Some(Arc::new(state));
         open.depth += 1;
         self.children(open)
@@ -137,18 +138,34 @@ impl Checker<'_, '_> {
             disjuncts: open.disjuncts.clone(),
             ..*open
         };
-        let line = self.lines.next().unwrap_or_default();
+        let line = self.lines.peek().unwrap_or_default();
+        let goes_on = |kind: &str| line.split(' ').next() == Some(kind);
+        if !["again", "fork", "split", "cut"].into_iter().any(goes_on) {
+            if open.disjuncts.is_empty() {
+                return Ok(Vec::new());
+            }
+            let names: Vec<String> = open.disjuncts.iter().take(5).map(ToString::to_string).collect();
+            return self.fail(&format!("a leaf in which disjuncts {} are not refuted", names.join(", ")));
+        }
+        self.lines.next();
         let mut words = line.splitn(5, ' ');
         let kind = words.next().unwrap_or_default();
         match kind {
             // The same once more, with other intervals.
             "again" => Ok(vec![open]),
-            // Each disjunct on its own.
+            // Disjuncts on their own, all that are open among them.
             "fork" => {
-                let own = |&d: &usize| Open { disjuncts: vec![d], ..child(&open) };
-                Ok(open.disjuncts.iter().map(own).collect())
+                let list: Option<Vec<usize>> =
+                    words.flat_map(|rest| rest.split(' ')).map(|d| d.parse().ok()).collect();
+                let all = self.regions[open.region].disjuncts.len();
+                let list = list.filter(|list| list.iter().all(|d| *d < all));
+                let list = list.filter(|list| open.disjuncts.iter().all(|d| list.contains(d)));
+                let Some(list) = list else {
+                    return self.fail("a fork without all disjuncts that are not refuted");
+                };
+                Ok(list.into_iter().map(|d| Open { disjuncts: vec![d], ..child(&open) }).collect())
             }
-            "split" | "cut" => {
+            _ => {
                 let mut number = || words.next().unwrap_or_default();
                 let slot = if kind == "cut" { number().parse().ok() } else { Some(0_usize) };
                 let (entry, point) = (number().parse::<usize>().ok(), crate::text::number(number()));
@@ -177,10 +194,6 @@ impl Checker<'_, '_> {
                         child
                     })
                     .into())
-            }
-            _ => {
-                let names: Vec<String> = open.disjuncts.iter().take(5).map(ToString::to_string).collect();
-                self.fail(&format!("a leaf in which disjuncts {} are not refuted", names.join(", ")))
             }
         }
     }

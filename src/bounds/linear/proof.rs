@@ -82,18 +82,28 @@ impl<const B: usize> Relaxed<'_, B> {
         for lane in 0..slopes.proofs.len() {
             let RowProof { number, text } = &slopes.proofs[lane];
             if text.is_none() && bounds.0[lane] > 0.0 {
-                slopes.proofs[lane].text = Some(self.row_proof(slopes, rows, lane, *number));
+                slopes.proofs[lane].text =
+                    Some(self.row_proof(slopes, rows, lane, *number, (0, rows[lane].functions.len())));
             }
         }
     }
 
     /// The function that was bounded in a lane: its weights, its multipliers, and the lines that were chosen for
-    /// it. `number` is that of the disjunct.
-    pub(crate) fn row_proof(&self, slopes: &Slopes, rows: &[Row], lane: usize, number: u32) -> String {
+    /// it. `number` is that of the disjunct, of whose atoms, as many as there are, those of the row begin at
+    /// `first`.
+    pub(crate) fn row_proof(
+        &self,
+        slopes: &Slopes,
+        rows: &[Row],
+        lane: usize,
+        number: u32,
+        (first, atoms): (usize, usize),
+    ) -> String {
         let mut text = format!("row {number}\n");
         let multipliers = &slopes.multipliers[lane];
-        if multipliers.weights.len() != 1 {
-            let _ = writeln!(text, "weights {}", list(multipliers.weights.iter().copied()));
+        if atoms != 1 {
+            let weight = |i: usize| i.checked_sub(first).and_then(|i| multipliers.weights.get(i)).copied();
+            let _ = writeln!(text, "weights {}", list((0..atoms).map(|i| weight(i).unwrap_or(0.0))));
         }
         if multipliers.cuts.iter().any(|m| *m > 0.0) {
             let _ = writeln!(text, "multipliers {}", list(multipliers.cuts.iter().copied()));
