@@ -14,6 +14,8 @@ use super::Status;
 use super::question::name;
 use crate::bounds::linear::proof::bits;
 use crate::bounds::{Eps, Evaluation, Method, Region};
+use crate::query::{self, Query, Version};
+use crate::verify::{Outcome, Verdict};
 
 /// What proves the status of one input at one radius.
 #[derive(Clone, Debug)]
@@ -80,4 +82,69 @@ pub(super) fn save(path: &Path, model: &str, weights: Option<&str>, body: &str) 
     let mut file = GzEncoder::new(File::create(path)?, Compression::default());
     file.write_all(format!("tightrope-certificate 1\nmodel {model}\n{weights}{body}").as_bytes())?;
     file.finish()?.sync_all()
+}
+
+/// What proves the verdict on a property of one network.
+#[derive(Clone, Debug)]
+pub struct QueryCertificate {
+    body: String,
+}
+
+impl QueryCertificate {
+    /// For an outcome of a search with [`Limits::prove`](crate::verify::Limits); none where there is no verdict.
+    ///
+    /// # Errors
+    /// A sentence that says of which properties there are none.
+    pub fn new(query: &Query, evaluation: Evaluation, outcome: &Outcome) -> Result<Option<Self>, String> {
+        let property = query.property();
+        let outputs = property.variables.iter().filter(|variable| variable.name.starts_with("Y_")).count();
+        if property.version != Version::One || query.graph.output_len() != outputs {
+            return Err(
+                "certificates are of VNN-LIB 1 properties whose comparisons are linear in outputs, or in \
+                        inputs, with coefficients that f64 has"
+                    .into(),
+            );
+        }
+        let mut body = format!("arithmetic {}\nverdict {}\n", name(&evaluation), name(&outcome.verdict));
+        match (outcome.verdict, &outcome.proof, &outcome.witness) {
+            (Verdict::Unsat, Some(proof), _) => {
+                for region in &query.regions {
+                    body += &region_text(region);
+                }
+                body += proof;
+            }
+            (Verdict::Sat, _, Some(witness)) => {
+                let _ = write!(body, "witness {}\nend\n", words(&witness.x));
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(Self { body }))
+    }
+
+    /// Writes it to a file; `model` and `query` are the fingerprints of their files, `weights` that of the
+    /// model's external data.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path, model: &str, weights: Option<&str>, query: &str) -> io::Result<()> {
+        save(path, model, weights, &format!("query {query}\n{}", self.body))
+    }
+}
+
+fn region_text(region: &query::Region) -> String {
+    let list = |ends: &[f64]| ends.iter().copied().map(bits).collect::<Vec<_>>().join(" ");
+    let mut text = format!("region\nlower {}\nupper {}\n", list(&region.lower), list(&region.upper));
+    for disjunct in &region.disjuncts {
+        text += "disjunct\n";
+        for atom in &disjunct.atoms {
+            text += &format!("atom {}", bits(atom.bound));
+            for (letter, terms) in [('y', &atom.coefficients), ('x', &atom.input)] {
+                for &(entry, c) in terms {
+                    let _ = write!(text, " {letter}{entry}:{}", bits(c));
+                }
+            }
+            text.push('\n');
+        }
+    }
+    text
 }

@@ -30,7 +30,7 @@ pub mod tightness;
 pub mod verify;
 
 pub use bracket::{Brackets, RadiusRecord};
-pub use certificate::Certificate;
+pub use certificate::{Certificate, QueryCertificate};
 pub use certify::{Certify, CertifyRecord, Status};
 pub use engine::{Answered, Failure, Finished, answer};
 pub use file::{RunError, RunFile, RunLines};

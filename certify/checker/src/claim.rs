@@ -91,14 +91,26 @@ pub(crate) fn perturbed(
     let lower = x.iter().map(|&x| end(x, false)).collect::<Option<Vec<_>>>()?;
     let upper = x.iter().map(|&x| end(x, true)).collect::<Option<Vec<_>>>()?;
     let centre = x.iter().map(|&x| f64::from(x)).collect();
-    let ball = |euclidean| Some(Arc::new(Ball { centre, eps: up(eps), euclidean }));
-    let ball = match norm {
-        "linf" => None,
-        "l2" => ball(true),
-        "l1" => ball(false),
-        _ => return None,
+    let ball = || Arc::new(Ball { centre, eps: up(eps), euclidean: norm == "l2" });
+    Some(Inputs { lower, upper, ball: (norm != "linf").then(ball) })
+}
+
+/// Whether `z` is one of these perturbations, exactly.
+pub(crate) fn is_perturbed(
+    x: &[f32],
+    z: &[f32],
+    eps: &BigRational,
+    norm: &str,
+    clip: Option<(f64, f64)>,
+) -> bool {
+    let exact = |x: f32| exact(x.into()).unwrap_or_default();
+    let distances = || x.iter().zip(z).map(|(&x, &z)| (exact(z) - exact(x)).abs());
+    let near = match norm {
+        "linf" => distances().all(|d| d <= *eps),
+        "l1" => distances().fold(BigRational::zero(), |sum, d| sum + d) <= *eps,
+        _ => distances().fold(BigRational::zero(), |sum, d| sum + &d * &d) <= eps * eps,
     };
-    Some(Inputs { lower, upper, ball })
+    near && z.iter().all(|&z| clip.is_none_or(|(low, high)| (low..=high).contains(&z.into())))
 }
 
 /// `y_label <= y_j` for every other class.

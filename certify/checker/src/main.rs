@@ -13,6 +13,7 @@ mod model;
 mod onnx;
 mod proof;
 mod text;
+mod vnnlib;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
