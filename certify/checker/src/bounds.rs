@@ -19,6 +19,12 @@ pub(crate) fn gamma(n: usize) -> f64 {
     (n as f64 + 8.0) * 2.0 * f64::EPSILON
 }
 
+/// Unit roundoff of f32; what underflow or flushing to zero changes at most; the greatest magnitude that sums may
+/// have without overflow on the way.
+const UNIT: f64 = 1.0 / 16_777_216.0;
+const FLUSHED: f64 = f32::MIN_POSITIVE as f64;
+const LARGEST: f64 = 0.5 * f32::MAX as f64;
+
 /// A set of inputs: a box, cut to a ball where there is one.
 #[derive(Clone)]
 pub(crate) struct Inputs {
@@ -47,6 +53,10 @@ pub(crate) struct State {
     offsets: Vec<Arc<Vec<[f64; 2]>>>,
     /// Whether no input has all values where they were said to be.
     pub(crate) empty: bool,
+    /// Whether values are those of any evaluation in f32, and not of real arithmetic.
+    single: bool,
+    /// Whether an evaluation in f32 may overflow: nothing is known then.
+    pub(crate) undefined: bool,
 }
 
 /// A linear function: value, entry, coefficient; and a constant.
@@ -66,8 +76,8 @@ type Plane = (Vec<(usize, usize, f64)>, f64);
 
 impl State {
     /// Nothing but the inputs.
-    pub(crate) fn new(inputs: Arc<Inputs>, model: &Model) -> Self {
-        let (lower, upper) = (Arc::new(inputs.lower.clone()), Arc::new(inputs.upper.clone()));
+    pub(crate) fn new(inputs: Arc<Inputs>, model: &Model, single: bool) -> Self {
+        let (lower, upper) = inputs.read(single);
         let nodes = model.nodes.len();
         let mut state = Self {
             empty: inputs.lower.iter().zip(&inputs.upper).any(|(l, u)| l > u),
@@ -77,14 +87,29 @@ impl State {
             charges: Vec::with_capacity(nodes),
             slopes: Vec::with_capacity(nodes),
             offsets: Vec::with_capacity(nodes),
+            single,
+            undefined: false,
         };
-        state.lower.push(lower);
-        state.upper.push(upper);
+        state.lower.push(Arc::new(lower));
+        state.upper.push(Arc::new(upper));
         state
+    }
+
+    pub(crate) fn is_single(&self) -> bool {
+        self.single
     }
 
     fn magnitude(&self, value: usize, entry: usize) -> f64 {
         self.lower[value][entry].abs().max(self.upper[value][entry].abs())
+    }
+
+    /// The same over a part of the inputs.
+    pub(crate) fn restrict(&mut self, inputs: Arc<Inputs>) {
+        let (lower, upper) = inputs.read(self.single);
+        for (i, (low, high)) in lower.into_iter().zip(upper).enumerate() {
+            self.narrow(0, i, low, high);
+        }
+        self.inputs = inputs;
     }
 
     /// Intersects an interval; one that becomes empty says that there is no such input.
@@ -115,6 +140,12 @@ impl State {
                     (lower[i], upper[i]) = function.range(i, low, high);
                     let below = function.offsets(i, slopes[i][0], low, high)[0];
                     offsets.push([below, function.offsets(i, slopes[i][1], low, high)[1]]);
+                    let units = function.units() * UNIT;
+                    if self.single && units > 0.0 {
+                        let error = (units * lower[i].abs().max(upper[i].abs()) + FLUSHED) * (1.0 + gamma(1));
+                        (lower[i], upper[i]) = ((lower[i] - error).next_down(), (upper[i] + error).next_up());
+                        charges.push(error);
+                    }
                 }
             }
             Kind::Max(groups) => {
@@ -128,6 +159,8 @@ impl State {
                 }
             }
         }
+        let usable = |x: &f64| x.abs() <= LARGEST;
+        self.undefined |= self.single && !lower.iter().chain(&upper).all(usable);
         self.lower.push(Arc::new(lower));
         self.upper.push(Arc::new(upper));
         self.charges.push(Arc::new(charges));
@@ -136,8 +169,13 @@ impl State {
     }
 
     /// Intervals of an affine map's results, and its charges.
+    ///
+    /// In f32, with `u = 2^-24` and `k` terms, an entry is off by at most `gamma_(k+4)` times the sum of the
+    /// magnitudes of its terms and its bias, and `2 (k + 4) eta` where results underflow, in any order of
+    /// summation, with or without fused multiply-add. Coefficients that are computed in f32, too, count as four
+    /// terms more, and a bias that is a difference with the numbers that it is one of.
     fn affine(
-        &self,
+        &mut self,
         model: &Model,
         index: usize,
         affine: &Affine,
@@ -157,15 +195,19 @@ impl State {
             .collect();
         let uses = node.inputs.iter().map(|&v| model.uses[v]).max().unwrap_or(0);
         let (here, back) = (gamma(model.terms[index]), gamma(uses));
+        let terms = model.terms[index] as f64 + if affine.relative > 0.0 { 8.0 } else { 4.0 };
+        let unit = terms * UNIT / (1.0 - terms * UNIT) * (1.0 + here);
+        let mut usable = terms * UNIT < 0.5;
         let mut charges = vec![0.0; node.len];
         for o in 0..node.len {
             let bias = affine.bias.get(o).copied().unwrap_or(0.0);
-            let (mut centre, mut radius, mut size) = (0.0, 0.0, 0.0);
+            let (mut centre, mut radius, mut size, mut flushed) = (0.0, 0.0, 0.0, 0.0);
             affine.weights.row(o, |input, i, c| {
                 let [middle, reach, most] = balls[input][i];
                 centre += c * middle;
                 radius += c.abs() * reach;
                 size += c.abs() * most;
+                flushed += if c.abs() < FLUSHED { most } else { 0.0 };
             });
             charges[o] = ((back + 2.0 * affine.relative) * size + affine.bias_error) * (1.0 + here);
             if affine.moves && affine.bias.is_empty() {
@@ -177,10 +219,18 @@ impl State {
             }
             let error =
                 (here + 2.0 * affine.relative) * (size + radius + bias.abs()) + affine.bias_error + TINY;
-            let radius = (radius + error) * (1.0 + here);
+            let mut rounding = 0.0;
+            if self.single {
+                let sizes = size + bias.abs() + affine.bias_error / (8.0 * f64::EPSILON);
+                rounding = (unit * sizes + 2.0 * terms * FLUSHED + FLUSHED * flushed) * (1.0 + here);
+                usable &= sizes <= LARGEST;
+                charges[o] += rounding;
+            }
+            let radius = (radius + error + rounding) * (1.0 + here);
             lower[o] = (centre + bias - radius).next_down();
             upper[o] = (centre + bias + radius).next_up();
         }
+        self.undefined |= self.single && !usable;
         charges
     }
 
@@ -301,7 +351,9 @@ impl State {
                             };
                             let part = a[r] * slope;
                             let charged = gamma(model.uses[v]) * part.abs();
-                            add(r, offset, if part == 0.0 { 0.0 } else { charged * self.magnitude(v, i) });
+                            let single = self.charges[index].get(i).filter(|_| !constant);
+                            let charged = if part == 0.0 { 0.0 } else { charged * self.magnitude(v, i) };
+                            add(r, offset, charged + single.map_or(0.0, |error| a[r].abs() * error));
                             pending[v][i][r] += part;
                         }
                     }
@@ -329,7 +381,11 @@ impl State {
             if r >= functions.len() {
                 return f64::NEG_INFINITY;
             }
-            let (least, most) = self.inputs.least(&at_input, r);
+            let (mut least, most) = self.inputs.least((&self.lower[0], &self.upper[0]), &at_input, r);
+            if self.single && self.inputs.ball.is_some() {
+                // An entry that is read as zero may lie outside of the ball.
+                least -= 4.0 * FLUSHED * at_input.iter().map(|a| a[r].abs()).sum::<f64>();
+            }
             let error = cost[r] + gamma(count) * (size[r] + most) + TINY * (1.0 + most);
             (sum[r] + least - error * (1.0 + gamma(count))).next_down()
         });
@@ -359,10 +415,16 @@ impl State {
 }
 
 impl Inputs {
+    /// The ends of what is read: in f32 a subnormal number may be taken for zero.
+    fn read(&self, single: bool) -> (Vec<f64>, Vec<f64>) {
+        let end = |x: f64, sign: f64| if single && sign * x > 0.0 && x.abs() < FLUSHED { 0.0 } else { x };
+        (self.lower.iter().map(|&x| end(x, 1.0)).collect(), self.upper.iter().map(|&x| end(x, -1.0)).collect())
+    }
+
     /// The least value of a linear function, about, and a number that times a few roundings bounds the error.
-    fn least<const R: usize>(&self, a: &[[f64; R]], r: usize) -> (f64, f64) {
+    fn least<const R: usize>(&self, (lower, upper): (&[f64], &[f64]), a: &[[f64; R]], r: usize) -> (f64, f64) {
         let (mut least, mut size) = (0.0, 0.0);
-        for (a, (l, u)) in a.iter().zip(self.lower.iter().zip(&self.upper)) {
+        for (a, (l, u)) in a.iter().zip(lower.iter().zip(upper)) {
             let a = a[r];
             if a != 0.0 {
                 least += if a > 0.0 { a * l } else { a * u };

@@ -43,10 +43,11 @@ pub(crate) fn check(path: &Path, loaded: &Loaded, query: Option<&Path>) -> Resul
     if of("model") != Some(digest) || of("weights") != weights.as_deref() {
         return Err(rejected("made for another model"));
     }
-    match of("arithmetic") {
-        Some("real") => (),
+    let (single, arithmetic) = match of("arithmetic") {
+        Some("real") => (false, "in real arithmetic"),
+        Some("float32") => (true, "for every evaluation in f32"),
         other => return cannot(format!("arithmetic {}", other.unwrap_or("that is not named"))),
-    }
+    };
     if let Some(digest) = of("query") {
         let Some(path) = query else { return cannot("a property without its file; give it with --query") };
         let (raw, bytes) = files::read(path)?;
@@ -65,11 +66,11 @@ pub(crate) fn check(path: &Path, loaded: &Loaded, query: Option<&Path>) -> Resul
                 if let Some(left) = conjunctions.iter().position(|conjunction| !covered(&conjunction)) {
                     return Err(Refusal::Rejected(format!("alternative {left} of the property is left out")));
                 }
-                let count = proof::check(model, &regions, &mut lines)?;
-                Ok(format!("{name} is unsat in real arithmetic; subproblems {count}"))
+                let count = proof::check(model, &regions, single, &mut lines)?;
+                Ok(format!("{name} is unsat {arithmetic}; subproblems {count}"))
             }
             "sat" => {
-                let (x, y) = witness(model, &mut lines)?;
+                let (x, y) = witness(model, single, &mut lines)?;
                 let holds = |conjunction: &Vec<vnnlib::Comparison>| {
                     conjunction.iter().try_fold(true, |all, atom| match atom.holds(&x, &y) {
                         Some(false) => Some(false),
@@ -77,7 +78,7 @@ pub(crate) fn check(path: &Path, loaded: &Loaded, query: Option<&Path>) -> Resul
                     })
                 };
                 let found: Vec<Option<bool>> = conjunctions.iter().map(holds).collect();
-                shown(&found, || format!("{name} is sat: its witness has the property in real arithmetic"))
+                shown(&found, || format!("{name} is sat: its witness has the property {arithmetic}"))
             }
             _ => cannot(format!("verdict {verdict}")),
         };
@@ -85,11 +86,11 @@ pub(crate) fn check(path: &Path, loaded: &Loaded, query: Option<&Path>) -> Resul
     let Claim { region, x, label, text } = robustness(model, &of)?;
     match verdict {
         "certified" => {
-            let count = proof::check(model, &[region], &mut lines)?;
-            Ok(format!("{text}, in real arithmetic; subproblems {count}"))
+            let count = proof::check(model, &[region], single, &mut lines)?;
+            Ok(format!("{text}, {arithmetic}; subproblems {count}"))
         }
         "falsified" => {
-            let (z, y) = witness(model, &mut lines)?;
+            let (z, y) = witness(model, single, &mut lines)?;
             let Claimed { eps, norm, clip } = claimed(&of)?;
             if !claim::is_perturbed(&x, &z, &eps, norm, clip) {
                 return Err(rejected("the witness is no perturbation of the input"));
@@ -100,7 +101,7 @@ pub(crate) fn check(path: &Path, loaded: &Loaded, query: Option<&Path>) -> Resul
                 _ => None,
             };
             let found: Vec<Option<bool>> = (0..y.len()).filter(|j| *j != label).map(wins).collect();
-            shown(&found, || format!("not {text}: its witness has another class in real arithmetic"))
+            shown(&found, || format!("not {text}: its witness has another class {arithmetic}"))
         }
         _ => cannot(format!("verdict {verdict}")),
     }
@@ -118,7 +119,7 @@ fn shown(found: &[Option<bool>], claim: impl Fn() -> String) -> Result<String> {
 }
 
 /// The input that is the witness, and intervals of the outputs there.
-fn witness(model: &Model, lines: &mut Lines) -> Result<(Vec<f32>, Vec<(f64, f64)>)> {
+fn witness(model: &Model, single: bool, lines: &mut Lines) -> Result<(Vec<f32>, Vec<(f64, f64)>)> {
     let rejected = |what: &str| Refusal::Rejected(what.into());
     let list = lines.word("witness").ok_or_else(|| rejected("no witness"))?;
     let x =
@@ -127,9 +128,12 @@ fn witness(model: &Model, lines: &mut Lines) -> Result<(Vec<f32>, Vec<(f64, f64)
         return Err(rejected("something follows the witness"));
     }
     let at: Vec<f64> = x.iter().map(|&x| x.into()).collect();
-    let mut state = State::new(Arc::new(Inputs { lower: at.clone(), upper: at, ball: None }), model);
+    let mut state = State::new(Arc::new(Inputs { lower: at.clone(), upper: at, ball: None }), model, single);
     for node in &model.nodes {
         state.advance(model, vec![[0.0; 2]; node.len]);
+    }
+    if state.undefined {
+        return cannot("a witness at which f32 may overflow");
     }
     let (low, high) = (&state.lower[model.output], &state.upper[model.output]);
     Ok((x, low.iter().copied().zip(high.iter().copied()).collect()))

@@ -34,6 +34,11 @@ impl Function {
         }
     }
 
+    /// How many units of `2^-24` an evaluation in f32 may be off, relative: 8 in the last place, where it rounds.
+    pub(crate) fn units(&self) -> f64 {
+        if matches!(self, Self::Relu | Self::Abs | Self::Clip(..)) { 0.0 } else { 16.0 }
+    }
+
     /// Bounds on the derivative of a smooth function.
     fn derivative(&self, x: f64) -> (f64, f64) {
         let y = self.at(0, x).0;

@@ -38,14 +38,16 @@ struct Open {
 struct Checker<'a, 'l> {
     model: &'a Model,
     regions: &'a [Region],
+    /// Whether evaluations in f32 are meant.
+    single: bool,
     lines: &'a mut Lines<'l>,
     /// Subproblems so far.
     count: usize,
 }
 
 /// Checks a proof to its end; gives the number of its subproblems.
-pub(crate) fn check(model: &Model, regions: &[Region], lines: &mut Lines) -> Result<usize> {
-    let mut checker = Checker { model, regions, lines, count: 0 };
+pub(crate) fn check(model: &Model, regions: &[Region], single: bool, lines: &mut Lines) -> Result<usize> {
+    let mut checker = Checker { model, regions, single, lines, count: 0 };
     let root = |(region, of): (usize, &Region)| Open {
         region,
         inputs: Arc::new(of.inputs.clone()),
@@ -83,7 +85,7 @@ impl Checker<'_, '_> {
             (Some("box"), _) => self.bounded(&open)?,
             (Some("part"), Some(known)) => {
                 let mut state = State::clone(known);
-                state.inputs = open.inputs.clone();
+                state.restrict(open.inputs.clone());
                 for cut in &open.cuts {
                     state.cut(self.model, (cut.value, cut.entry), cut.point, cut.above);
                 }
@@ -96,7 +98,7 @@ impl Checker<'_, '_> {
             }
         };
         let mut clipped: Vec<Inputs> = open.disjuncts.iter().map(|_| Inputs::clone(&open.inputs)).collect();
-        let mut refuted = vec![state.empty; open.disjuncts.len()];
+        let mut refuted = vec![state.empty && !state.undefined; open.disjuncts.len()];
         while let Some(rest) = self.lines.word("row") {
             let disjunct =
                 rest.parse().ok().and_then(|d: usize| open.disjuncts.iter().position(|&own| own == d));
@@ -210,7 +212,7 @@ impl Checker<'_, '_> {
 
     /// The intervals of a subproblem, all anew.
     fn bounded(&mut self, open: &Open) -> Result<State> {
-        let mut state = State::new(open.inputs.clone(), self.model);
+        let mut state = State::new(open.inputs.clone(), self.model, self.single);
         for (index, node) in self.model.nodes.iter().enumerate() {
             let mut slopes =
                 vec![[0.0; 2]; if matches!(node.kind, Kind::Function(_)) { node.len } else { 0 }];
@@ -283,6 +285,9 @@ impl Checker<'_, '_> {
         }
         let function = combined(state, self.model, (atoms, &weights), (cuts, &multipliers));
         let (bounds, a) = state.bound::<1>(self.model, self.model.output, &[function], Some(&via), constant);
+        if state.undefined {
+            return Ok(false);
+        }
         if bounds[0] > 0.0 {
             return Ok(true);
         }
@@ -306,7 +311,9 @@ fn combined(
         count += 1;
     };
     for (atom, &weight) in atoms.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
-        constant(&mut sum, -(weight * atom.bound));
+        // What an evaluation in f32 compares with may be rounded, too.
+        let bound = if state.is_single() { atom.bound.max(f64::from(atom.bound as f32)) } else { atom.bound };
+        constant(&mut sum, -(weight * bound));
         for (value, terms) in [(model.output, &atom.y), (0, &atom.x)] {
             for &(i, c) in terms {
                 let product = weight * c;
