@@ -418,11 +418,19 @@ impl Inputs {
     /// The ends of what is read: in f32 a subnormal number may be taken for zero.
     fn read(&self, single: bool) -> (Vec<f64>, Vec<f64>) {
         let end = |x: f64, sign: f64| if single && sign * x > 0.0 && x.abs() < FLUSHED { 0.0 } else { x };
-        (self.lower.iter().map(|&x| end(x, 1.0)).collect(), self.upper.iter().map(|&x| end(x, -1.0)).collect())
+        (
+            self.lower.iter().map(|&x| end(x, 1.0)).collect(),
+            self.upper.iter().map(|&x| end(x, -1.0)).collect(),
+        )
     }
 
     /// The least value of a linear function, about, and a number that times a few roundings bounds the error.
-    fn least<const R: usize>(&self, (lower, upper): (&[f64], &[f64]), a: &[[f64; R]], r: usize) -> (f64, f64) {
+    fn least<const R: usize>(
+        &self,
+        (lower, upper): (&[f64], &[f64]),
+        a: &[[f64; R]],
+        r: usize,
+    ) -> (f64, f64) {
         let (mut least, mut size) = (0.0, 0.0);
         for (a, (l, u)) in a.iter().zip(lower.iter().zip(upper)) {
             let a = a[r];

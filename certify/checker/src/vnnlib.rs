@@ -48,7 +48,9 @@ pub(crate) fn read(text: &str) -> Result<Vec<Vec<Comparison>>> {
             }
             [Item::Word("assert"), formula] => all.push(self::formula(formula)?),
             _ => {
-                return cannot("a property with other commands than declare-const of X_i and Y_i, and assert");
+                return cannot(
+                    "a property with other commands than declare-const of X_i and Y_i, and assert",
+                );
             }
         }
     }

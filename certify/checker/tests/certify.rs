@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Asked, answer_to, certificates, check, digits, models, unpacked};
+use common::{Asked, certificates, check, digits, models, unpacked};
 use tightrope::bounds::{Evaluation, Method, Norm};
 
 /// Certificates for the first digits by a method in real arithmetic.
@@ -24,6 +24,13 @@ fn of(name: &str, (n, eps): (usize, &str), method: Method, folder: &Path) -> (Pa
     };
     let found = certificates(&asked, folder).into_iter().map(|(_, path)| path).collect();
     (model, found)
+}
+
+/// The answer to a certificate with this text.
+fn answer_to(model: &Path, folder: &Path, text: &str) -> (i32, String) {
+    let path = folder.join("changed.cert");
+    std::fs::write(&path, text).expect("room");
+    check(&[model, &path])
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn certify(
             _ => Ok(None),
         };
         question.keep = Some(&keep);
-        let proofs = certificates.map(|folder| Certificates::new(folder, loaded)).transpose()?;
+        let proofs = certificates.map(|folder| Certificates::new(folder, loaded, common.norm)).transpose()?;
         let prove = |certificate: &Certificate| match &proofs {
             Some(folder) => folder.write(certificate),
             None => Ok(()),
@@ -270,6 +270,15 @@ fn each_network(common: &Common, mut each: impl FnMut(&Loaded) -> Result<()> + S
     Ok(())
 }
 
+/// What a file's name says of a norm.
+fn prefix(norm: NormName) -> &'static str {
+    match norm.into() {
+        Norm::Linf => "",
+        Norm::L2 => "l2-",
+        Norm::L1 => "l1-",
+    }
+}
+
 /// Where counterexamples of a network go, under names that no other network's have.
 struct Counterexamples<'a> {
     folder: &'a Path,
@@ -284,12 +293,7 @@ impl<'a> Counterexamples<'a> {
         made.with_context(|| folder.display().to_string()).map_err(Failure::Output)?;
         // Networks of one name in several folders differ in their bytes.
         let digest = loaded.header["model_sha256"].as_str().unwrap_or_default();
-        let norm = match norm.into() {
-            Norm::Linf => "",
-            Norm::L2 => "l2-",
-            Norm::L1 => "l1-",
-        };
-        let name = format!("{}-{}", loaded.name, &digest[..digest.len().min(8)]);
+        let (norm, name) = (prefix(norm), format!("{}-{}", loaded.name, &digest[..digest.len().min(8)]));
         Ok(Self { folder, name, norm, shape: &loaded.graph.input_shape })
     }
 
@@ -307,12 +311,13 @@ impl<'a> Counterexamples<'a> {
 struct Certificates<'a> {
     folder: &'a Path,
     name: String,
+    norm: &'static str,
     model: &'a str,
     weights: Option<&'a str>,
 }
 
 impl<'a> Certificates<'a> {
-    fn new(folder: &'a Path, loaded: &'a Loaded) -> Result<Self> {
+    fn new(folder: &'a Path, loaded: &'a Loaded, norm: NormName) -> Result<Self> {
         // The checker reads the model as it stands in its file.
         for (key, option) in [("mean", "mean"), ("std", "std"), ("output", "output"), ("fixed_sha256", "fix")]
         {
@@ -327,7 +332,7 @@ impl<'a> Certificates<'a> {
         let text = |key: &str| loaded.header.get(key).and_then(|digest| digest.as_str());
         let model = text("model_sha256").unwrap_or_default();
         let name = format!("{}-{}", loaded.name, &model[..model.len().min(8)]);
-        Ok(Self { folder, name, model, weights: text("weights_sha256") })
+        Ok(Self { folder, name, norm: prefix(norm), model, weights: text("weights_sha256") })
     }
 
     fn write(
@@ -337,7 +342,7 @@ impl<'a> Certificates<'a> {
         let Certificate { index, eps, method, .. } = certificate;
         let eps = eps.to_string().replace('/', "_");
         let method = method.map_or("attack".into(), method_name);
-        let path = self.folder.join(format!("{}-{index}-eps{eps}-{method}.cert.gz", self.name));
+        let path = self.folder.join(format!("{}-{index}-{}eps{eps}-{method}.cert.gz", self.name, self.norm));
         let saved = certificate.save(&path, self.model, self.weights);
         Ok(saved.with_context(|| path.display().to_string())?)
     }

@@ -88,10 +88,3 @@ pub(crate) fn check(arguments: &[&Path]) -> (i32, String) {
     assert!(!text.contains("panicked"), "{text}");
     (output.status.code().expect("no signal"), text)
 }
-
-/// The answer to a certificate with this text.
-pub(crate) fn answer_to(model: &Path, folder: &Path, text: &str) -> (i32, String) {
-    let path = folder.join("changed.cert");
-    std::fs::write(&path, text).expect("room");
-    check(&[model, &path])
-}
