@@ -100,11 +100,16 @@ impl Checker<'_, '_> {
         let mut clipped: Vec<Inputs> = open.disjuncts.iter().map(|_| Inputs::clone(&open.inputs)).collect();
         let mut refuted = vec![state.empty && !state.undefined; open.disjuncts.len()];
         while let Some(rest) = self.lines.word("row") {
-            let disjunct =
-                rest.parse().ok().and_then(|d: usize| open.disjuncts.iter().position(|&own| own == d));
-            let Some(place) = disjunct else { return self.fail("a row for a disjunct that is not open") };
-            let atoms = &self.regions[open.region].disjuncts[open.disjuncts[place]];
-            refuted[place] |= self.row(&state, &open.cuts, atoms, &mut clipped[place])?;
+            let all = &self.regions[open.region].disjuncts;
+            let Some(number) = rest.parse().ok().filter(|d: &usize| *d < all.len()) else {
+                return self.fail("a row for a disjunct that is none");
+            };
+            // One that is no longer open is read all the same.
+            let (mut nothing, place) =
+                (Inputs::clone(&open.inputs), open.disjuncts.iter().position(|&d| d == number));
+            let clipped = place.map_or(&mut nothing, |place| &mut clipped[place]);
+            let done = self.row(&state, &open.cuts, &all[number], clipped)?;
+            place.into_iter().for_each(|place| refuted[place] |= done);
         }
         let mut hull: Option<Inputs> = None;
         let mut still = Vec::new();
