@@ -238,7 +238,9 @@ impl<'a> MarginBounds<'a> {
         let mut proofs: Vec<Option<Proof>> = vec![None; boxes.len()];
         let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(&mut methods).zip(&mut proofs);
         rows.enumerate().for_each(|(i, ((row, used), proof))| {
-            *proof = proved.then(|| Proof::of_intervals(row.view(), labels[i]));
+            // The other methods alone have intervals of their own.
+            let first = matches!(self.method, Method::Ibp | Method::Best | Method::Complete);
+            *proof = proved.then(|| Proof::new(row.view(), labels[i], first));
             if self.method != Method::Ibp {
                 *used = self.refine((boxes, i, labels[i]), row, proof.as_mut());
             }
@@ -398,10 +400,11 @@ struct Proof {
 }
 
 impl Proof {
-    /// Of what intervals show.
-    fn of_intervals(margins: ArrayView1<f64>, label: usize) -> Self {
+    /// Nothing yet, or what intervals show.
+    fn new(margins: ArrayView1<f64>, label: usize, by_intervals: bool) -> Self {
         let others = margins.iter().enumerate().filter(|(class, _)| *class != label);
-        let rows: Vec<Option<String>> = others.map(|(_, m)| (*m > 0.0).then(String::new)).collect();
+        let rows: Vec<Option<String>> =
+            others.map(|(_, m)| (by_intervals && *m > 0.0).then(String::new)).collect();
         let mut proof = Self { open: vec![true; rows.len()], parts: Vec::new() };
         proof.add(String::new(), rows);
         proof
