@@ -416,7 +416,8 @@ impl Proof {
         for (number, (row, open)) in rows.into_iter().zip(&mut self.open).enumerate() {
             if let (Some(row), true) = (row, *open) {
                 *open = false;
-                own += &if row.is_empty() { format!("row {number}\nconstant\n") } else { row };
+                let constant = || format!("row {number}\nconstant\n");
+                own += &Some(row).filter(|row| !row.is_empty()).unwrap_or_else(constant);
             }
         }
         if !own.is_empty() {

@@ -91,20 +91,27 @@ pub struct QueryCertificate {
 }
 
 impl QueryCertificate {
+    /// Whether there are certificates of a property.
+    ///
+    /// # Errors
+    /// A sentence that says of which properties there are.
+    pub fn check(query: &Query) -> Result<(), String> {
+        let property = query.property();
+        let outputs = property.variables.iter().filter(|variable| variable.name.starts_with("Y_")).count();
+        if property.version == Version::One && query.graph.output_len() == outputs {
+            return Ok(());
+        }
+        let of =
+            "certificates are of VNN-LIB 1 properties whose comparisons are linear in outputs, or in inputs";
+        Err(format!("{of}, with coefficients that f64 has"))
+    }
+
     /// For an outcome of a search with [`Limits::prove`](crate::verify::Limits); none where there is no verdict.
     ///
     /// # Errors
-    /// A sentence that says of which properties there are none.
+    /// As [`QueryCertificate::check`].
     pub fn new(query: &Query, evaluation: Evaluation, outcome: &Outcome) -> Result<Option<Self>, String> {
-        let property = query.property();
-        let outputs = property.variables.iter().filter(|variable| variable.name.starts_with("Y_")).count();
-        if property.version != Version::One || query.graph.output_len() != outputs {
-            return Err(
-                "certificates are of VNN-LIB 1 properties whose comparisons are linear in outputs, or in \
-                        inputs, with coefficients that f64 has"
-                    .into(),
-            );
-        }
+        Self::check(query)?;
         let mut body = format!("arithmetic {}\nverdict {}\n", name(&evaluation), name(&outcome.verdict));
         match (outcome.verdict, &outcome.proof, &outcome.witness) {
             (Verdict::Unsat, Some(proof), _) => {
@@ -137,7 +144,7 @@ fn region_text(region: &query::Region) -> String {
     for disjunct in &region.disjuncts {
         text += "disjunct\n";
         for atom in &disjunct.atoms {
-            text += &format!("atom {}", bits(atom.bound));
+            let _ = write!(text, "atom {}", bits(atom.bound));
             for (letter, terms) in [('y', &atom.coefficients), ('x', &atom.input)] {
                 for &(entry, c) in terms {
                     let _ = write!(text, " {letter}{entry}:{}", bits(c));

@@ -337,7 +337,9 @@ impl Search<'_> {
                 }
                 for child in children.iter_mut() {
                     let found = child.found.take().filter(|_| child.bound > 0.0);
-                    found.into_iter().for_each(|found| tree.note(child.place, &found));
+                    if let Some(found) = found {
+                        tree.note(child.place, &found);
+                    }
                 }
             }
         }

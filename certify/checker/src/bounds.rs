@@ -280,6 +280,7 @@ impl State {
 
     /// Lower bounds of at most `R` functions of values up to `from` over all inputs, and the coefficients on the
     /// input. `constant` takes constants for all lines.
+    #[expect(clippy::too_many_lines, reason = "one pass, with what each kind of node does")]
     pub(crate) fn bound<const R: usize>(
         &self,
         model: &Model,
@@ -328,12 +329,19 @@ impl State {
                         let bias = affine.bias.get(i).copied().unwrap_or(0.0);
                         let charge = self.charges[index][i];
                         (0..R).filter(|&r| a[r] != 0.0).for_each(|r| add(r, bias, a[r].abs() * charge));
-                        affine.weights.row(i, |input, j, c| {
-                            let to = &mut pending[node.inputs[input]][j];
-                            for r in 0..R {
-                                to[r] += a[r] * c;
-                            }
-                        });
+                        let mut used = (0..R).filter(|&r| a[r] != 0.0);
+                        if let (Some(r), None) = (used.next(), used.next()) {
+                            affine
+                                .weights
+                                .row(i, |input, j, c| pending[node.inputs[input]][j][r] += a[r] * c);
+                        } else if let [v] = node.inputs[..] {
+                            let pending = &mut pending[v][..];
+                            affine.weights.row(i, |_, j, c| add_to(&mut pending[j], a, c));
+                        } else {
+                            affine.weights.row(i, |input, j, c| {
+                                add_to(&mut pending[node.inputs[input]][j], a, c);
+                            });
+                        }
                     }
                     Kind::Function(function) => {
                         let v = node.inputs[0];
@@ -411,6 +419,13 @@ impl State {
                 self.narrow(value, i, f64::NEG_INFINITY, -bound);
             }
         }
+    }
+}
+
+#[inline(always)]
+fn add_to<const R: usize>(to: &mut [f64; R], a: &[f64; R], c: f64) {
+    for r in 0..R {
+        to[r] += a[r] * c;
     }
 }
 

@@ -118,8 +118,11 @@ fn shown(found: &[Option<bool>], claim: impl Fn() -> String) -> Result<String> {
     Err(Refusal::Rejected("the witness shows nothing".into()))
 }
 
+/// An input, and intervals of the outputs there.
+type Witness = (Vec<f32>, Vec<(f64, f64)>);
+
 /// The input that is the witness, and intervals of the outputs there.
-fn witness(model: &Model, single: bool, lines: &mut Lines) -> Result<(Vec<f32>, Vec<(f64, f64)>)> {
+fn witness(model: &Model, single: bool, lines: &mut Lines) -> Result<Witness> {
     let rejected = |what: &str| Refusal::Rejected(what.into());
     let list = lines.word("witness").ok_or_else(|| rejected("no witness"))?;
     let x =

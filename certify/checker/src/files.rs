@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Fills in tensors that stand in files beside the model. The fingerprint of these files, if there are any: that
@@ -57,6 +57,7 @@ pub(crate) fn external(model: &Path, proto: &mut ModelProto) -> Result<Option<St
     }
     names.sort();
     names.dedup();
-    let lines: String = names.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+    let lines =
+        names.iter().fold(String::new(), |text, (name, digest)| text + &format!("{digest}  {name}\n"));
     Ok((!names.is_empty()).then(|| sha256(lines.as_bytes())))
 }

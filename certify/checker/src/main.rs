@@ -12,6 +12,7 @@ mod functions;
 mod model;
 mod onnx;
 mod proof;
+mod smoothing;
 mod text;
 mod vnnlib;
 
@@ -37,25 +38,22 @@ fn cannot<T>(what: impl Into<String>) -> Result<T> {
 
 const USAGE: &str = "tightrope-check MODEL.onnx CERTIFICATE...
 tightrope-check MODEL.onnx --query PROPERTY.vnnlib CERTIFICATE...
+tightrope-check --smoothing RUN.jsonl
 
-Checks that certificates prove what they say of the model. One line for each: `accepted` with what is proved,
+Checks that certificates prove what they say of the model, and that the votes in a run of `tightrope smooth`
+allow its radii. One line for each: `accepted` with what is proved,
 `rejected` with the place and the reason, or `cannot check` with what is not known.
 Exit codes: 0 all accepted, 1 some rejected, 2 wrong usage or an unreadable file, 3 some cannot be checked.";
 
-/// The model, the property, the certificates.
-struct Arguments {
-    model: PathBuf,
-    query: Option<PathBuf>,
-    certificates: Vec<PathBuf>,
-}
-
-fn arguments() -> Result<Arguments> {
+/// The answers to what the command line asks about, each with its name.
+fn answers() -> Result<Vec<(String, Result<String>)>> {
     let mut plain = Vec::new();
-    let mut query = None;
+    let (mut query, mut smoothing) = (None, None);
     let mut all = std::env::args_os().skip(1);
     while let Some(argument) = all.next() {
         match argument.to_str() {
             Some("--query") => query = all.next().map(PathBuf::from),
+            Some("--smoothing") => smoothing = all.next().map(PathBuf::from),
             Some("--help" | "-h") => return Err(Refusal::Usage(USAGE.into())),
             Some(option) if option.starts_with("--") => {
                 return Err(Refusal::Usage(format!("there is no option {option}\n\n{USAGE}")));
@@ -63,52 +61,49 @@ fn arguments() -> Result<Arguments> {
             _ => plain.push(PathBuf::from(argument)),
         }
     }
-    if plain.len() < 2 {
-        return Err(Refusal::Usage(USAGE.into()));
+    match (&smoothing, &plain[..]) {
+        (Some(run), []) => {
+            Ok(smoothing::check(run)?.into_iter().map(|answer| (run.display().to_string(), answer)).collect())
+        }
+        (None, [model, certificates @ ..]) if !certificates.is_empty() => {
+            let loaded = match onnx::load(model) {
+                Err(Refusal::Cannot(why)) => return cannot(format!("{}: {why}", model.display())),
+                other => other?,
+            };
+            let one = |path: &PathBuf| {
+                (path.display().to_string(), certificate::check(path, &loaded, query.as_deref()))
+            };
+            Ok(certificates.iter().map(one).collect())
+        }
+        _ => Err(Refusal::Usage(USAGE.into())),
     }
-    let certificates = plain.split_off(1);
-    Ok(Arguments { model: plain.remove(0), query, certificates })
 }
 
 fn main() -> ExitCode {
-    let code = |refusal: &Refusal| match refusal {
-        Refusal::Rejected(_) => 1,
-        Refusal::Usage(_) => 2,
-        Refusal::Cannot(_) => 3,
-    };
-    let refuse = |name: &str, refusal: &Refusal| match refusal {
-        Refusal::Rejected(why) => println!("{name}: rejected: {why}"),
-        Refusal::Cannot(why) => println!("{name}: cannot check: {why}"),
-        Refusal::Usage(why) => eprintln!("{why}"),
-    };
-    let loaded = arguments().and_then(|arguments| {
-        let model = onnx::load(&arguments.model);
-        match model {
-            Ok(model) => Ok((model, arguments)),
-            Err(Refusal::Cannot(why)) => cannot(format!("{}: {why}", arguments.model.display())),
-            Err(other) => Err(other),
-        }
-    });
-    let (model, arguments) = match loaded {
-        Ok(loaded) => loaded,
-        Err(refusal) => {
-            refuse("model", &refusal);
-            return ExitCode::from(code(&refusal));
-        }
-    };
+    let answers = answers().unwrap_or_else(|refusal| vec![("model".into(), Err(refusal))]);
     let mut worst = 0;
-    for path in &arguments.certificates {
-        match certificate::check(path, &model, arguments.query.as_deref()) {
-            Ok(claim) => println!("{}: accepted: {claim}", path.display()),
-            Err(refusal) => {
-                refuse(&path.display().to_string(), &refusal);
-                // What is rejected outweighs all, then what cannot be read.
-                let rank = |code: u8| [0, 3, 2, 1][usize::from(code)];
-                if rank(code(&refusal)) > rank(worst) {
-                    worst = code(&refusal);
-                }
+    for (name, answer) in answers {
+        let code = match answer {
+            Ok(claim) => {
+                println!("{name}: accepted: {claim}");
+                0
             }
-        }
+            Err(Refusal::Rejected(why)) => {
+                println!("{name}: rejected: {why}");
+                1
+            }
+            Err(Refusal::Usage(why)) => {
+                eprintln!("{why}");
+                2
+            }
+            Err(Refusal::Cannot(why)) => {
+                println!("{name}: cannot check: {why}");
+                3
+            }
+        };
+        // What is rejected outweighs all, then what cannot be read.
+        let rank = |code: u8| [0, 3, 2, 1][usize::from(code)];
+        worst = if rank(code) > rank(worst) { code } else { worst };
     }
     ExitCode::from(worst)
 }

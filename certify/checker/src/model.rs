@@ -98,18 +98,21 @@ impl Conv {
         let (y, rest) = (rest % self.out[0], rest / self.out[0]);
         let (channel, sample) = (rest % outputs, rest / outputs);
         let first = sample * channels + channel / (outputs / (channels / own)) * own;
-        let at = |axis: usize, o: usize, k: usize| {
-            let place = (o * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.pad[axis])?;
-            (place < self.image[axis]).then_some(place)
+        // Where the window stands inside the image: taps, and the first place.
+        let inside = |axis: usize, o: usize| {
+            let (begin, step, pad) = (o * self.stride[axis], self.dilation[axis], self.pad[axis]);
+            let first = pad.saturating_sub(begin).div_ceil(step).min(self.kernel[axis]);
+            let end = (self.image[axis] + pad).saturating_sub(begin).div_ceil(step).min(self.kernel[axis]);
+            (first..end.max(first), (begin + first * step).saturating_sub(pad))
         };
+        let ((rows, top), (columns, left)) = (inside(0, y), inside(1, x));
         for c in 0..own {
-            for ky in 0..self.kernel[0] {
-                let Some(row) = at(0, y, ky) else { continue };
-                let weights = ((channel * own + c) * self.kernel[0] + ky) * self.kernel[1];
-                for kx in 0..self.kernel[1] {
-                    if let Some(column) = at(1, x, kx) {
-                        each(((first + c) * height + row) * width + column, self.weights[weights + kx]);
-                    }
+            let (taps, pixels) = ((channel * own + c) * self.kernel[0], (first + c) * height);
+            for (ky, row) in rows.clone().zip((top..).step_by(self.dilation[0])) {
+                let weights = &self.weights[(taps + ky) * self.kernel[1]..][columns.clone()];
+                let from = (pixels + row) * width + left;
+                for (&w, i) in weights.iter().zip((from..).step_by(self.dilation[1])) {
+                    each(i, w);
                 }
             }
         }

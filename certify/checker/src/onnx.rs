@@ -92,13 +92,14 @@ fn count(shape: &[usize]) -> Result<usize> {
     }
 }
 
+fn numbers<const N: usize>(raw: &[u8], of: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    raw.as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
+}
+
 /// Numbers of a tensor, all of which are f64 numbers.
 fn constant(tensor: &TensorProto) -> Result<Value> {
     let shape: Vec<usize> = tensor.dims.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
     let raw = &tensor.raw_data;
-    fn numbers<const N: usize>(raw: &[u8], of: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        raw.as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
-    }
     let data = match (tensor.data_type, raw.is_empty()) {
         (1, false) => numbers(raw, |b| f32::from_le_bytes(b).into()),
         (1, true) => tensor.float_data.iter().map(|&x| x.into()).collect(),
@@ -271,7 +272,7 @@ impl Builder {
         let slots: Vec<usize> = (values.iter())
             .map(|value| {
                 if let What::Computed(id) = value.what {
-                    inputs.push(id)
+                    inputs.push(id);
                 }
                 inputs.len().saturating_sub(1)
             })

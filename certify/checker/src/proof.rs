@@ -99,17 +99,40 @@ impl Checker<'_, '_> {
         };
         let mut clipped: Vec<Inputs> = open.disjuncts.iter().map(|_| Inputs::clone(&open.inputs)).collect();
         let mut refuted = vec![state.empty && !state.undefined; open.disjuncts.len()];
+        let (mut plain, mut special) = (Vec::new(), Vec::new());
         while let Some(rest) = self.lines.word("row") {
             let all = &self.regions[open.region].disjuncts;
             let Some(number) = rest.parse().ok().filter(|d: &usize| *d < all.len()) else {
                 return self.fail("a row for a disjunct that is none");
             };
+            let (function, via, constant) = self.row(&state, &open.cuts, &all[number])?;
             // One that is no longer open is read all the same.
-            let (mut nothing, place) =
-                (Inputs::clone(&open.inputs), open.disjuncts.iter().position(|&d| d == number));
-            let clipped = place.map_or(&mut nothing, |place| &mut clipped[place]);
-            let done = self.row(&state, &open.cuts, &all[number], clipped)?;
-            place.into_iter().for_each(|place| refuted[place] |= done);
+            let Some(place) = open.disjuncts.iter().position(|&d| d == number) else { continue };
+            if via.is_empty() && !constant {
+                plain.push((place, function));
+            } else {
+                special.push((place, function, via, constant));
+            }
+        }
+        let mut take = |place: usize, bound: f64, a: &mut dyn Iterator<Item = f64>| {
+            if bound > 0.0 {
+                refuted[place] |= !state.undefined;
+            } else if !state.undefined {
+                clip(&state.inputs, &mut clipped[place], bound, a);
+            }
+        };
+        // Those with the lines of the state side by side.
+        for rows in plain.chunks(8) {
+            let functions: Vec<Linear> = rows.iter().map(|(_, function)| function.clone()).collect();
+            let (bounds, a) = state.bound::<8>(self.model, self.model.output, &functions, None, false);
+            for (r, (place, _)) in rows.iter().enumerate() {
+                take(*place, bounds[r], &mut a.iter().map(|a| a[r]));
+            }
+        }
+        for (place, function, via, constant) in special {
+            let output = self.model.output;
+            let (bounds, a) = state.bound::<1>(self.model, output, &[function], Some(&via), constant);
+            take(place, bounds[0], &mut a.iter().map(|a| a[0]));
         }
         let mut hull: Option<Inputs> = None;
         let mut still = Vec::new();
@@ -263,8 +286,9 @@ impl Checker<'_, '_> {
         Ok(state)
     }
 
-    /// Whether a row proves that not all of these atoms hold; if not, cuts off where they do not.
-    fn row(&mut self, state: &State, cuts: &[Cut], atoms: &[Atom], clipped: &mut Inputs) -> Result<bool> {
+    /// A function that is nowhere positive where all of these atoms hold, its slopes, and whether its lines are
+    /// constants.
+    fn row(&mut self, state: &State, cuts: &[Cut], atoms: &[Atom]) -> Result<(Linear, Via, bool)> {
         let mut weights = vec![1.0; 1];
         if let Some(list) = self.lines.word("weights") {
             weights = crate::text::numbers(list);
@@ -289,15 +313,7 @@ impl Checker<'_, '_> {
             return self.fail("not as many weights or multipliers as there should be");
         }
         let function = combined(state, self.model, (atoms, &weights), (cuts, &multipliers));
-        let (bounds, a) = state.bound::<1>(self.model, self.model.output, &[function], Some(&via), constant);
-        if state.undefined {
-            return Ok(false);
-        }
-        if bounds[0] > 0.0 {
-            return Ok(true);
-        }
-        clip(&state.inputs, clipped, bounds[0], &a);
-        Ok(false)
+        Ok((function, via, constant))
     }
 }
 
@@ -340,15 +356,15 @@ fn combined(
 
 /// Cuts off where a function is positive that is at least `bound`, and at most so at a corner from which it
 /// rises with slopes `a`.
-fn clip(inputs: &Inputs, clipped: &mut Inputs, bound: f64, a: &[[f64; 1]]) {
+fn clip(inputs: &Inputs, clipped: &mut Inputs, bound: f64, a: &mut dyn Iterator<Item = f64>) {
     if !(bound <= 0.0 && bound.is_finite()) || inputs.ball.is_some() {
         return;
     }
-    for (i, [a]) in a.iter().enumerate() {
+    for (i, a) in a.enumerate() {
         let reach = (-bound / a.abs()).next_up();
-        if reach.is_finite() && *a > 0.0 {
+        if reach.is_finite() && a > 0.0 {
             clipped.upper[i] = clipped.upper[i].min((inputs.lower[i] + reach).next_up());
-        } else if reach.is_finite() && *a < 0.0 {
+        } else if reach.is_finite() && a < 0.0 {
             clipped.lower[i] = clipped.lower[i].max((inputs.upper[i] - reach).next_down());
         }
     }

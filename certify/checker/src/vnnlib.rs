@@ -42,10 +42,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Vec<Comparison>>> {
         let Item::List(list) = &item else { return cannot("a property with words outside of parentheses") };
         match &list[..] {
             [Item::Word("declare-const"), Item::Word(name), Item::Word("Real")]
-                if variable(name).is_some() =>
-            {
-                ()
-            }
+                if variable(name).is_some() => {}
             [Item::Word("assert"), formula] => all.push(self::formula(formula)?),
             _ => {
                 return cannot(

@@ -90,6 +90,10 @@ fn one(args: &Args) -> Result<()> {
     let begin = Instant::now();
     let query = query(args)?;
     let evaluation = args.evaluation.map_or(query.evaluation, Evaluation::from);
+    if args.certificate.is_some() {
+        let file = query.property().file.display();
+        QueryCertificate::check(&query).map_err(|e| anyhow!("{file}: {e}"))?;
+    }
     let limits = Limits {
         timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed())),
         prove: args.certificate.is_some(),

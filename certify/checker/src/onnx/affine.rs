@@ -380,7 +380,9 @@ impl Builder {
         if mean {
             for row in &mut rows {
                 let share = 1.0 / row.len() as f64;
-                row.iter_mut().for_each(|term| term.2 = share);
+                for term in row {
+                    term.2 = share;
+                }
             }
         }
         let keep = call.int("keepdims", 1) != 0;

@@ -4,6 +4,7 @@ use super::{Builder, Call, Value, count, places, strides};
 use crate::Result;
 
 impl Builder {
+    #[expect(clippy::too_many_lines, reason = "an operator after the other")]
     pub(super) fn layout(&mut self, call: &Call) -> Result<Vec<Value>> {
         let x = call.value(0)?;
         let (shape, rank, steps) = (&x.shape, x.shape.len(), strides(&x.shape));
