@@ -5,6 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Asked, certificates, check, digits, models, unpacked};
+use tightrope::attack::Pgd;
 use tightrope::bounds::{Evaluation, Method, Norm};
 
 /// Certificates for the first digits by a method in real arithmetic.
@@ -52,6 +53,47 @@ fn shipped_networks_are_accepted_by_every_method() {
         // Ten times the model is what a certificate may take.
         let size = |path: &PathBuf| std::fs::metadata(path).expect("a file").len();
         assert!(found.iter().all(|path| size(path) <= 10 * size(&model)));
+    }
+}
+
+#[test]
+fn balls_and_witnesses_are_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = models().join("mnist-mlp-noise25.onnx");
+    let (x, labels) = digits(6);
+    for (norm, eps, evaluation) in [
+        (Norm::L2, "0.3", Evaluation::Real),
+        (Norm::L1, "1/2", Evaluation::Float32),
+        (Norm::Linf, "0.2", Evaluation::Real),
+    ] {
+        let asked = Asked {
+            model: &model,
+            x: x.view(),
+            labels: &labels,
+            eps,
+            norm,
+            clip: None,
+            method: Method::Crown,
+            evaluation,
+            attack: Some(Pgd { steps: 20, restarts: 1, seed: 0 }),
+        };
+        let found = certificates(&asked, folder.path());
+        assert!(found.len() >= 5, "{norm:?}: {}", found.len());
+        for (i, path) in found {
+            let text = unpacked(&path);
+            let (code, said) = check(&[&model, &path]);
+            let (word, label) =
+                if norm == Norm::Linf { ("not class", labels[i]) } else { ("class", labels[i]) };
+            // A witness may be closer than rounding lets see.
+            let close = norm == Norm::Linf && code == 3 && said.contains("too close to call");
+            assert!(close || said.contains(&format!("accepted: {word} {label} ")), "{norm:?} {i}: {said}");
+            if norm == Norm::Linf && !close {
+                let smaller = answer_to(&model, folder.path(), &text.replace("eps 0.2", "eps 0.01"));
+                assert!(smaller.0 == 1 && smaller.1.contains("no perturbation"), "{}", smaller.1);
+                let other = text.replace(&format!("label {label}"), &format!("label {}", (label + 1) % 10));
+                assert!(answer_to(&model, folder.path(), &other).1.contains("accepted: not class"));
+            }
+        }
     }
 }
 
