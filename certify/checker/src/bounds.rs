@@ -274,7 +274,7 @@ impl State {
         let slope = if slope > 0.0 && slope <= 1.0 { slope } else { 0.0 };
         let size = next.abs() + high.abs() + slope * (low.abs() + high.abs());
         let offset = (next - slope * low).max(high - slope * high) + 4.0 * f64::EPSILON * size + TINY;
-        let offset = if next.is_nan() || low.is_nan() { f64::NAN } else { offset };
+        let offset = if next.is_nan() || low.is_nan() || high.is_nan() { f64::NAN } else { offset };
         (vec![(top.0, top.1, slope)], offset)
     }
 

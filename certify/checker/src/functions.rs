@@ -83,7 +83,11 @@ impl Function {
             return [f64::NEG_INFINITY, f64::INFINITY];
         }
         let mut ends = [f64::INFINITY, f64::NEG_INFINITY];
-        let mut add = |below: f64, above: f64| ends = [ends[0].min(below), ends[1].max(above)];
+        // What overflowed is no bound.
+        let known = |x: f64, none: f64| if x.is_nan() { none } else { x };
+        let mut add = |below: f64, above: f64| {
+            ends = [ends[0].min(known(below, f64::NEG_INFINITY)), ends[1].max(known(above, f64::INFINITY))];
+        };
         let rest = |x: f64| {
             let ((y, error), product) = (self.at(entry, x), slope * x);
             if error == 0.0 && (y == 0.0 && product == 0.0 || slope == 0.0 || slope == 1.0 && y == x) {
