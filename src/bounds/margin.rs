@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use ndarray::{Array2, ArrayViewMut1, Axis, aview1, s};
+use ndarray::{Array2, ArrayView1, ArrayViewMut1, Axis, aview1, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -201,6 +201,20 @@ impl<'a> MarginBounds<'a> {
     /// If there is not one label, below the number of classes, per box.
     #[must_use]
     pub fn bound(&self, boxes: &InputBox, labels: &[usize]) -> Margins {
+        self.bounded(boxes, labels, false).0
+    }
+
+    /// The same, and for every box that is certified what proves it, as the checker of certificates reads it:
+    /// Lipschitz constants, of which it knows nothing, are not used.
+    ///
+    /// # Panics
+    /// As [`MarginBounds::bound`].
+    #[must_use]
+    pub fn prove(&self, boxes: &InputBox, labels: &[usize]) -> (Margins, Vec<Option<String>>) {
+        self.bounded(boxes, labels, true)
+    }
+
+    fn bounded(&self, boxes: &InputBox, labels: &[usize], proved: bool) -> (Margins, Vec<Option<String>>) {
         assert_eq!(boxes.len(), labels.len(), "one label for each box");
         let classes = self.graph.output_len();
         let mut lower = Array2::from_elem((boxes.len(), classes), f64::INFINITY);
@@ -221,11 +235,18 @@ impl<'a> MarginBounds<'a> {
             lower.mapv_inplace(|m| if m == f64::INFINITY { m } else { f64::NEG_INFINITY });
         }
         let mut methods = vec![Method::Ibp; boxes.len()];
-        if self.method != Method::Ibp {
-            let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(&mut methods);
-            rows.enumerate().for_each(|(i, (row, used))| *used = self.refine(boxes, i, labels[i], row));
-        }
-        Margins { lower, methods }
+        let mut proofs: Vec<Option<Proof>> = vec![None; boxes.len()];
+        let rows = lower.axis_iter_mut(Axis(0)).into_par_iter().zip(&mut methods).zip(&mut proofs);
+        rows.enumerate().for_each(|(i, ((row, used), proof))| {
+            // The other methods alone have intervals of their own.
+            let first = matches!(self.method, Method::Ibp | Method::Best | Method::Complete);
+            *proof = proved.then(|| Proof::new(row.view(), labels[i], first));
+            if self.method != Method::Ibp {
+                *used = self.refine((boxes, i, labels[i]), row, proof.as_mut());
+            }
+        });
+        let texts = proofs.into_iter().map(|proof| proof.and_then(Proof::text)).collect();
+        (Margins { lower, methods }, texts)
     }
 
     /// Bounds on the outputs themselves over every box: lower and upper, each
@@ -280,7 +301,12 @@ impl<'a> MarginBounds<'a> {
     }
 
     /// Raises the margin bounds of one input; returns the last method used.
-    fn refine(&self, boxes: &InputBox, i: usize, label: usize, mut margins: ArrayViewMut1<f64>) -> Method {
+    fn refine(
+        &self,
+        (boxes, i, label): (&InputBox, usize, usize),
+        mut margins: ArrayViewMut1<f64>,
+        mut proof: Option<&mut Proof>,
+    ) -> Method {
         let classes = self.graph.output_len();
         let others: Vec<usize> = (0..classes).filter(|&c| c != label).collect();
         let mut used = Method::Ibp;
@@ -289,6 +315,7 @@ impl<'a> MarginBounds<'a> {
                 break;
             }
             if stage == Method::Lipschitz
+                && proof.is_none()
                 && (self.method == stage || boxes.balls().is_some())
                 && let Some((centre, constants)) = self.steep(boxes, i, label)
             {
@@ -311,9 +338,17 @@ impl<'a> MarginBounds<'a> {
             let margin =
                 |&other: &usize| Function { value: vec![(label, 1.0), (other, -1.0)], ..Function::default() };
             let functions: Vec<Function> = others.iter().map(margin).collect();
-            let linear = relaxed.lower_bounds(self.graph.output, &each(&functions), iterations);
-            for (&class, bound) in others.iter().zip(linear) {
-                margins[class] = margins[class].max(intervals[[0, class]]).max(bound);
+            let numbers: Option<Vec<u32>> = proof.is_some().then(|| (0..others.len() as u32).collect());
+            let linear =
+                relaxed.proved_bounds(self.graph.output, &each(&functions), iterations, numbers.as_deref());
+            let mut rows = Vec::new();
+            for (&class, (bound, text)) in others.iter().zip(linear) {
+                let interval = intervals[[0, class]];
+                rows.push(text.or_else(|| (interval > 0.0).then(String::new)));
+                margins[class] = margins[class].max(interval).max(bound);
+            }
+            if let Some(proof) = &mut proof {
+                proof.add(relaxed.intervals_proof(0), rows);
             }
         }
         used
@@ -355,4 +390,43 @@ impl<'a> MarginBounds<'a> {
 /// Each function as a row of its own.
 fn each(functions: &[Function]) -> Vec<Row<'_>> {
     functions.iter().map(|f| Row { of: 0, functions: std::slice::from_ref(f), cuts: &[] }).collect()
+}
+
+/// Parts of a proof that all margins of an input are positive, one for each method that proved some of them.
+#[derive(Clone)]
+struct Proof {
+    open: Vec<bool>,
+    parts: Vec<String>,
+}
+
+impl Proof {
+    /// Nothing yet, or what intervals show.
+    fn new(margins: ArrayView1<f64>, label: usize, by_intervals: bool) -> Self {
+        let others = margins.iter().enumerate().filter(|(class, _)| *class != label);
+        let rows: Vec<Option<String>> =
+            others.map(|(_, m)| (by_intervals && *m > 0.0).then(String::new)).collect();
+        let mut proof = Self { open: vec![true; rows.len()], parts: Vec::new() };
+        proof.add(String::new(), rows);
+        proof
+    }
+
+    /// Adds what was proved over some intervals; an empty row is one of constant lines.
+    fn add(&mut self, intervals: String, rows: Vec<Option<String>>) {
+        let mut own = String::new();
+        for (number, (row, open)) in rows.into_iter().zip(&mut self.open).enumerate() {
+            if let (Some(row), true) = (row, *open) {
+                *open = false;
+                let constant = || format!("row {number}\nconstant\n");
+                own += &Some(row).filter(|row| !row.is_empty()).unwrap_or_else(constant);
+            }
+        }
+        if !own.is_empty() {
+            self.parts.push(format!("box\n{intervals}{own}"));
+        }
+    }
+
+    /// The proof, if nothing is left open.
+    fn text(self) -> Option<String> {
+        (!self.open.contains(&true)).then(|| self.parts.join("again\n") + "end\n")
+    }
 }

@@ -171,7 +171,7 @@ impl Brackets<'_> {
             // A part of the time that is left, so that some is for smaller radii.
             let now = Instant::now();
             let part = deadline.map(|deadline| now + deadline.saturating_duration_since(now) / 4);
-            match complete.search(&asked, part, goes_on)?.verdict {
+            match complete.search(&asked, part, false, goes_on)?.verdict {
                 Verdict::Unsat => {
                     record.certified_eps = eps.value();
                     part_of_gap = 0.5;

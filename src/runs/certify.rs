@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::certificate::{Certificate, Shown};
 use super::complete::{Asked, Complete};
 use super::engine::Cause;
 use super::question::name;
@@ -154,6 +155,9 @@ impl CertifyRecord {
 /// it was written to, if it was.
 pub type Keep<'a> = dyn Fn(usize, &Eps, &Attacked) -> Result<Option<String>, Cause> + 'a;
 
+/// What is done with what proves a result.
+pub type Prove<'a> = dyn Fn(&Certificate) -> Result<(), Cause> + 'a;
+
 /// Whether inputs keep their class, for every radius and method.
 pub struct Certify<'a> {
     pub(super) network: Network<'a>,
@@ -163,6 +167,8 @@ pub struct Certify<'a> {
     complete: Option<Complete<'a>>,
     /// Told of every point that the attack found.
     pub keep: Option<&'a Keep<'a>>,
+    /// Told of what proves every input that is certified or falsified.
+    pub prove: Option<&'a Prove<'a>>,
 }
 
 /// A network, the perturbations of its inputs, and how they are searched.
@@ -271,7 +277,14 @@ impl<'a> Certify<'a> {
             |&m: &Option<Method>| (m, m.map(|m| margin_bounds(graph, m).evaluated(network.evaluation)));
         let searched = methods.contains(&Some(Method::Complete));
         let complete = searched.then(|| Complete::new(graph, norm, timeout)).transpose()?;
-        Ok(Self { eps, methods: methods.iter().map(bounds).collect(), complete, keep: None, network })
+        Ok(Self {
+            eps,
+            methods: methods.iter().map(bounds).collect(),
+            complete,
+            keep: None,
+            prove: None,
+            network,
+        })
     }
 
     /// Decides by branch and bound what a record leaves open.
@@ -282,19 +295,46 @@ impl<'a> Certify<'a> {
         x: ArrayView1<f32>,
         record: &mut CertifyRecord,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Outcome>, Failure> {
         if record.status != Status::Unknown {
-            return Ok(());
+            return Ok(None);
         }
         let (begin, perturbations) = (Instant::now(), self.network.region(eps));
         let asked = Asked { x, label: record.label, perturbations: &perturbations };
-        let outcome = complete.search(&asked, complete.deadline(), goes_on)?;
+        let outcome = complete.search(&asked, complete.deadline(), self.prove.is_some(), goes_on)?;
         if let (Verdict::Sat, Some(witness), Some(keep)) = (outcome.verdict, &outcome.witness, self.keep) {
             let found = Attacked::at(&witness.y, record.label, witness.x.clone());
             record.counterexample = keep(record.index, eps, &found).map_err(Failure::Output)?;
         }
         record.take(&outcome, begin.elapsed().as_secs_f64());
-        Ok(())
+        Ok(Some(outcome))
+    }
+
+    /// Hands out what proves a record: of the bounds, of the attack, or of the search.
+    fn hand_out(
+        &self,
+        record: &CertifyRecord,
+        (x, eps): (ArrayView1<f32>, &Eps),
+        (proof, attacked, outcome): (Option<&str>, Option<&Attacked>, Option<&Outcome>),
+    ) -> Result<(), Failure> {
+        let Some(prove) = self.prove else { return Ok(()) };
+        let clean = x.to_vec();
+        let searched = outcome.and_then(|outcome| outcome.witness.as_ref());
+        let shown = match record.status {
+            Status::Unknown => None,
+            Status::Certified => {
+                proof.or(outcome.and_then(|outcome| outcome.proof.as_deref())).map(Shown::Proof)
+            }
+            Status::Falsified if record.predicted != Some(record.label) => Some(Shown::Witness(&clean)),
+            Status::Falsified => match (attacked.filter(|found| found.succeeded), searched) {
+                (Some(found), _) => Some(Shown::Witness(&found.point)),
+                (None, found) => found.map(|found| Shown::Witness(&found.x)),
+            },
+        };
+        let Some(shown) = shown else { return Ok(()) };
+        let (region, arithmetic) = (self.network.region(eps), (record.method, self.network.evaluation));
+        let certificate = Certificate::new((record.index, x, record.label), &region, arithmetic, &shown);
+        prove(&certificate).map_err(Failure::Output)
     }
 
     /// The same for a network that is evaluated in this arithmetic.
@@ -336,7 +376,7 @@ impl Question for Certify<'_> {
         batch: &Batch,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<CertifyRecord>, Failure> {
-        let Self { network, eps, methods, complete, keep } = self;
+        let Self { network, eps, methods, complete, keep, prove } = self;
         let labels = batch.labels(network.graph.output_len())?;
         let inputs = batch.indices.len();
         let predicted = network.predict(batch);
@@ -351,7 +391,14 @@ impl Question for Certify<'_> {
                 let begin = Instant::now();
                 // Also refuses inputs outside the range of the data for an attack alone.
                 let sets = network.sets(batch, 0..inputs, eps)?;
-                let margins = bounds.as_ref().map(|bounds| bounds.bound(&sets, labels));
+                let (margins, proofs) = match bounds {
+                    Some(bounds) if prove.is_some() => {
+                        let (margins, proofs) = bounds.prove(&sets, labels);
+                        (Some(margins), proofs)
+                    }
+                    Some(bounds) => (Some(bounds.bound(&sets, labels)), Vec::new()),
+                    None => (None, Vec::new()),
+                };
                 let bounded = begin.elapsed();
                 if let (Some(attack), None) = (&network.attack, &found) {
                     let one = |row: usize| {
@@ -379,9 +426,16 @@ impl Question for Certify<'_> {
                         found.and_then(|(_, file)| file.clone()),
                         seconds,
                     );
-                    if let (Some(Method::Complete), Some(complete)) = (method, complete) {
-                        self.settle(complete, eps, batch.x.row(row), &mut record, goes_on)?;
-                    }
+                    let x = batch.x.row(row);
+                    let outcome = match (method, complete) {
+                        (Some(Method::Complete), Some(complete)) => {
+                            self.settle(complete, eps, x, &mut record, goes_on)?
+                        }
+                        _ => None,
+                    };
+                    let proof = proofs.get(row).and_then(Option::as_deref);
+                    let attacked = found.map(|(attacked, _)| attacked);
+                    self.hand_out(&record, (x, eps), (proof, attacked, outcome.as_ref()))?;
                     records.push(record);
                 }
             }

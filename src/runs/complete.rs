@@ -59,6 +59,7 @@ impl<'a> Complete<'a> {
         &self,
         asked: &Asked,
         deadline: Option<Instant>,
+        prove: bool,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Failure> {
         let Asked { x, label, perturbations } = asked;
@@ -73,7 +74,7 @@ impl<'a> Complete<'a> {
             |z: &[f32]| z.iter().zip(least.iter().zip(&greatest)).all(|(z, (l, g))| (l..=g).contains(&z));
         let confirm = |z: &[f32], y: &[f32]| class_of(y) != Some(*label) && within(z);
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let limits = Limits { timeout, ..Limits::default() };
+        let limits = Limits { timeout, prove, ..Limits::default() };
         let mut stopped = false;
         let mut outcome = self.verifier.verify(&[region], &confirm, &limits, &mut |_| {
             stopped |= !goes_on();

@@ -8,12 +8,14 @@
 //! | [`mod@file`] | the run file: lock, first line, records as they come, resume after a cut-off line |
 //! | [`engine`] | the one loop: blocks, progress, interruption, the results so far on any error |
 //! | [`merge`], [`status`] | the parts of a run put together; what is done and what is missing |
+//! | [`certificate`] | what proves a record, for a checker of its own |
 //! | `complete` | inputs that bounds leave open, by branch and bound |
 //! | [`certify`], [`bracket`], [`smooth`], [`tightness`], [`mod@verify`] | the questions with their records |
 //!
 //! A front end makes a [`Question`], chooses [`Inputs`], and calls [`answer`].
 
 pub mod bracket;
+pub mod certificate;
 pub mod certify;
 mod complete;
 pub mod engine;
@@ -28,6 +30,7 @@ pub mod tightness;
 pub mod verify;
 
 pub use bracket::{Brackets, RadiusRecord};
+pub use certificate::{Certificate, QueryCertificate};
 pub use certify::{Certify, CertifyRecord, Status};
 pub use engine::{Answered, Failure, Finished, answer};
 pub use file::{RunError, RunFile, RunLines};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::problem::{Base, Problem, is_defined, under_cuts};
 use super::subproblem::{Choices, Points, Subproblem};
-use crate::bounds::linear::{Candidate, Relaxed, Row, Slopes};
+use super::tree::Evidence;
+use crate::bounds::linear::{Candidate, Relaxed, Row, RowProof, Slopes};
 use crate::kernels::{LANES, Lane};
 
 /// Steps of ascent where only inputs are left to cut.
@@ -24,9 +25,12 @@ pub(super) fn bound<'a>(
     let verifier = problems[0].verifier;
     let output = verifier.graph.output;
     let all: Vec<&Subproblem> = subproblems.iter().collect();
-    let relaxed = under_cuts(problems, bases, &all);
+    let (relaxed, of_base) = under_cuts(problems, bases, &all);
     let rows = rows(problems, &all);
     let mut slopes = inherited(&relaxed, &rows, &all);
+    if problems[0].proving {
+        slopes.proofs = all.iter().map(|s| RowProof { number: s.open[0], text: None }).collect();
+    }
     let ascend = |slopes: &mut Slopes, iterations| {
         verifier.plan.with_workspace(|memory| relaxed.ascend(output, &rows, slopes, iterations, memory))
     };
@@ -56,6 +60,7 @@ pub(super) fn bound<'a>(
             f64::NEG_INFINITY
         };
         subproblem.bound = subproblem.bound.max(bound);
+        subproblem.found = slopes.proofs.get(b).map(|row| evidence(&relaxed, of_base, b, row));
         if subproblem.bound > 0.0 {
             subproblem.open.clear();
             continue;
@@ -86,11 +91,16 @@ pub(super) fn cut<'a>(
     if children.len() > 1 {
         let verifier = problems[0].verifier;
         let all: Vec<&Subproblem> = children.iter().flatten().collect();
-        let relaxed = under_cuts(problems, bases, &all);
+        let (relaxed, of_base) = under_cuts(problems, bases, &all);
         let rows = rows(problems, &all);
         let mut slopes = inherited(&relaxed, &rows, &all);
+        if problems[0].proving {
+            slopes.proofs = all.iter().map(|s| RowProof { number: s.open[0], text: None }).collect();
+            slopes.coefficients.resize_with(verifier.graph.output, || None);
+        }
         let bounds = verifier.plan.with_workspace(|memory| {
             let bounds = relaxed.bound(verifier.graph.output, &rows, &mut slopes, memory);
+            relaxed.prove(&rows, &mut slopes, &bounds);
             slopes.input.take().into_iter().for_each(|panel| memory.give_back(panel));
             bounds
         });
@@ -99,6 +109,7 @@ pub(super) fn cut<'a>(
             if relaxed.empty[b] || is_defined(&relaxed, b) {
                 child.bound = child.bound.max(bound);
             }
+            child.found = slopes.proofs.get(b).map(|row| evidence(&relaxed, of_base, b, row));
         }
     }
     let merit = |[a, b]: &[Subproblem; 2]| {
@@ -111,6 +122,12 @@ pub(super) fn cut<'a>(
         if c > a || c == a && d > b { next } else { best }
     };
     children.into_iter().reduce(better)
+}
+
+/// What was found out about the subproblem in box `b`.
+fn evidence(relaxed: &Relaxed<LANES>, of_base: bool, b: usize, row: &RowProof) -> Evidence {
+    let intervals = if of_base { "part\n".into() } else { format!("box\n{}", relaxed.intervals_proof(b)) };
+    Evidence::of_rows(intervals, std::slice::from_ref(row))
 }
 
 fn rows<'r>(problems: &'r [Problem], subproblems: &[&'r Subproblem]) -> Vec<Row<'r>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::problem::{Problem, is_defined, relax};
 use super::subproblem::{Points, Subproblem};
+use super::tree::Evidence;
 use crate::bounds::Intervals;
 use crate::bounds::linear::{Effort, Relaxed, Row, Slopes};
 use crate::kernels::LANES;
@@ -31,6 +32,8 @@ struct AtomBound {
     losses: Vec<f64>,
     /// Whether it holds everywhere in the box, so that nothing is to be gained from it.
     holds: bool,
+    /// What others can compute it from, where that is kept.
+    proof: Option<String>,
 }
 
 /// Bounds at most `B` subproblems of several problems by CROWN, refutes disjuncts, clips boxes, and says where
@@ -48,6 +51,10 @@ pub(super) fn bound<const B: usize>(
     let bounds = atom_bounds(&relaxed, problems, subproblems);
     let mut points = Vec::new();
     for (b, subproblem) in subproblems.iter_mut().enumerate() {
+        subproblem.found = problems[0].proving.then(|| {
+            let intervals = format!("box\n{}", relaxed.intervals_proof(b));
+            Evidence { intervals, rows: String::new() }
+        });
         if relaxed.empty[b] {
             subproblem.open.clear();
             subproblem.bound = f64::INFINITY;
@@ -97,7 +104,7 @@ fn atom_bounds<const B: usize>(
             joint.extend((row.functions.len() > 1).then_some((d, row, Vec::new())));
         }
     }
-    let mut bounds = row_bounds(relaxed, problems, &single, 0);
+    let mut bounds = row_bounds(relaxed, (problems, subproblems), &single, 0);
     joint.retain_mut(|(d, row, weights)| {
         let own = bounds.iter().filter(|bound| bound.of == row.of && bound.disjunct == *d);
         let lower: Vec<f64> = own.map(|bound| bound.lower).collect();
@@ -110,14 +117,14 @@ fn atom_bounds<const B: usize>(
         }
         lower.iter().all(|l| *l <= 0.0) && total > 0.0 && total.is_finite()
     });
-    bounds.extend(row_bounds(relaxed, problems, &joint, WEIGHINGS));
+    bounds.extend(row_bounds(relaxed, (problems, subproblems), &joint, WEIGHINGS));
     bounds
 }
 
 /// Bounds of rows with these weights, after as many steps that improve them.
 fn row_bounds<const B: usize>(
     relaxed: &Relaxed<B>,
-    problems: &[Problem],
+    (problems, subproblems): (&[Problem], &[Subproblem]),
     rows: &[(u32, Row, Vec<f64>)],
     steps: usize,
 ) -> Vec<AtomBound> {
@@ -141,6 +148,12 @@ fn row_bounds<const B: usize>(
             // Bound and coefficients of one pass.
             let lower = relaxed.bound(output, &rows, &mut slopes, memory);
             let input = slopes.input.take();
+            let proof = |lane: usize| {
+                let (disjunct, row, _) = &chunk[lane];
+                let all = &problems[subproblems[row.of].region as usize].disjuncts[*disjunct as usize];
+                let own = (0..all.len()).find(|&i| std::ptr::eq(&raw const all[i], row.functions.as_ptr()));
+                relaxed.row_proof(&slopes, &rows, lane, *disjunct, (own.unwrap_or(0), all.len()))
+            };
             for (lane, (disjunct, row, _)) in chunk.iter().enumerate() {
                 let (of, lower) = (row.of, lower.0[lane]);
                 let coefficients: Vec<f64> =
@@ -150,7 +163,8 @@ fn row_bounds<const B: usize>(
                 let reach: f64 = coefficients.iter().enumerate().map(|(i, a)| a.abs() * width(i)).sum();
                 // The linear function is the atom itself where it reads nothing but inputs.
                 let holds = row.functions.iter().all(|f| f.value.is_empty()) && lower + reach <= 0.0;
-                bounds.push(AtomBound { of, disjunct: *disjunct, lower, coefficients, losses, holds });
+                let proof = problems[0].proving.then(|| proof(lane));
+                bounds.push(AtomBound { of, disjunct: *disjunct, lower, coefficients, losses, holds, proof });
             }
             if let Some(panel) = input {
                 memory.give_back(panel);
@@ -167,6 +181,11 @@ fn refute(problem: &Problem, subproblem: &mut Subproblem, bounds: &[&AtomBound],
     let mut hull: Option<Intervals> = None;
     let (mut worst, mut point) = (f64::INFINITY, None);
     let mut open = std::mem::take(&mut subproblem.open);
+    let mut note = |bound: &AtomBound| {
+        if let (Some(found), Some(proof)) = (&mut subproblem.found, &bound.proof) {
+            found.rows += proof;
+        }
+    };
     open.retain(|&d| {
         let own = bounds.iter().filter(|bound| bound.disjunct == d);
         // A disjunct without atoms is never refuted.
@@ -175,12 +194,15 @@ fn refute(problem: &Problem, subproblem: &mut Subproblem, bounds: &[&AtomBound],
             let ((a, low), (b, other)) = (order(a), order(b));
             a.cmp(&b).then(low.total_cmp(&other))
         });
-        if best.is_some_and(|best| best.lower > 0.0) {
+        if let Some(best) = best.filter(|best| best.lower > 0.0) {
+            note(best);
             return false;
         }
         let mut clipped = (*subproblem.input).clone();
         for bound in own {
-            clip(&mut clipped, bound);
+            if clip(&mut clipped, bound) {
+                note(bound);
+            }
         }
         if clipped.lower.iter().zip(&clipped.upper).any(|(l, u)| l > u) {
             return false;
@@ -227,21 +249,25 @@ fn refute(problem: &Problem, subproblem: &mut Subproblem, bounds: &[&AtomBound],
 }
 
 /// Cuts off where an atom cannot hold: a violation has `0 >= g(x) >= L + |a_i| |x_i - e_i|`, where `L` is the
-/// bound and `e` the corner at which the linear function is least.
-fn clip(input: &mut Intervals, bound: &AtomBound) {
+/// bound and `e` the corner at which the linear function is least. Whether that was anything.
+fn clip(input: &mut Intervals, bound: &AtomBound) -> bool {
     if !(bound.lower <= 0.0 && bound.lower.is_finite()) {
-        return;
+        return false;
     }
+    let mut clips = false;
     for (i, &a) in bound.coefficients.iter().enumerate() {
         // Rounded to nearest, then outward twice.
         let reach = (-bound.lower / a.abs()).next_up();
         if reach.is_finite() {
             let (lower, upper) = (&mut input.lower[i], &mut input.upper[i]);
+            let before = (*lower, *upper);
             if a > 0.0 {
                 *upper = upper.min((*lower + reach).next_up());
             } else {
                 *lower = lower.max((*upper - reach).next_down());
             }
+            clips |= before != (*lower, *upper);
         }
     }
+    clips
 }

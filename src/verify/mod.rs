@@ -13,6 +13,7 @@
 //! | `subproblem` | subproblems, what they know of their parents, children |
 //! | `boxes` | bounds of boxes, eight side by side; clipping |
 //! | `ascent` | bounds under cuts with lines and multipliers chosen; trial of cuts |
+//! | `tree` | what was cut where and what proves each part, for certificates |
 //! | `witness` | points that may be violations, and whether they are |
 //! | `search` | the order of things, and limits |
 
@@ -21,6 +22,7 @@ mod boxes;
 mod problem;
 mod search;
 mod subproblem;
+mod tree;
 mod witness;
 
 use std::time::Duration;
@@ -51,18 +53,20 @@ impl Verdict {
     }
 }
 
-/// When to give up.
+/// When to give up, and whether a proof is written down on the way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// After this time; never if `None`.
     pub timeout: Option<Duration>,
     /// Bytes for open subproblems. Beyond that the newest go first.
     pub memory: usize,
+    /// Whether [`Outcome::proof`] is written; then the intervals of intermediate values are not optimised.
+    pub prove: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout: None, memory: 4 << 30 }
+        Self { timeout: None, memory: 4 << 30, prove: false }
     }
 }
 
@@ -102,4 +106,6 @@ pub struct Outcome {
     pub progress: Progress,
     /// Why there is no answer, in a sentence.
     pub reason: Option<String>,
+    /// For `unsat`, if it was asked for: what proves it, as the checker of certificates reads it.
+    pub proof: Option<String>,
 }

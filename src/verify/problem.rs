@@ -56,10 +56,17 @@ pub(super) struct Problem<'a> {
     pub(super) by_input: bool,
     /// When the search ends.
     pub(super) until: Option<Instant>,
+    /// Whether a proof is written down.
+    pub(super) proving: bool,
 }
 
 impl<'a> Problem<'a> {
-    pub(super) fn new(verifier: &'a Verifier<'a>, region: &'a Region, until: Option<Instant>) -> Self {
+    pub(super) fn new(
+        verifier: &'a Verifier<'a>,
+        region: &'a Region,
+        until: Option<Instant>,
+        proving: bool,
+    ) -> Self {
         let function = |atom: &Atom| Function {
             value: atom.coefficients.clone(),
             input: atom.input.clone(),
@@ -67,7 +74,7 @@ impl<'a> Problem<'a> {
         };
         let disjuncts = region.disjuncts.iter().map(|d| d.atoms.iter().map(function).collect()).collect();
         let free = region.lower.iter().zip(&region.upper).filter(|(l, u)| l < u).count();
-        Self { verifier, region, disjuncts, by_input: free <= FEW_INPUTS, until }
+        Self { verifier, region, disjuncts, by_input: free <= FEW_INPUTS, until, proving }
     }
 
     /// The functions of disjunct `d` as one row under cuts.
@@ -118,7 +125,7 @@ pub(super) fn relax<'a, const B: usize>(
 /// A region before anything is cut in it, with the intervals that are known there.
 pub(super) struct Base<'a> {
     input: Arc<Intervals>,
-    relaxed: Relaxed<'a, 1>,
+    pub(super) relaxed: Relaxed<'a, 1>,
 }
 
 impl<'a> Base<'a> {
@@ -130,19 +137,20 @@ impl<'a> Base<'a> {
 }
 
 /// The network under the cuts of at most [`LANES`] subproblems, from the base of their region if they have the
-/// same one and share its box, else bounded anew.
+/// same one and share its box, else bounded anew; and whether they have the base.
 pub(super) fn under_cuts<'a>(
     problems: &[Problem<'a>],
     bases: &[Option<Base<'a>>],
     subproblems: &[&Subproblem],
-) -> Relaxed<'a, LANES> {
+) -> (Relaxed<'a, LANES>, bool) {
     let region = subproblems[0].region;
     let base = bases[region as usize]
         .as_ref()
         .filter(|base| subproblems.iter().all(|s| s.region == region && Arc::ptr_eq(&s.input, &base.input)));
     let cuts: Vec<&[Cut]> = subproblems.iter().map(|s| &s.cuts[..]).collect();
-    base.and_then(|base| Relaxed::of_cuts(&base.relaxed, &cuts))
-        .unwrap_or_else(|| relax(problems, subproblems, Effort { choices: true, ..Effort::default() }))
+    let parts = base.and_then(|base| Relaxed::of_cuts(&base.relaxed, &cuts));
+    let anew = || relax(problems, subproblems, Effort { choices: true, ..Effort::default() });
+    parts.map_or_else(|| (anew(), false), |parts| (parts, true))
 }
 
 /// Whether the network has a value everywhere in box `b`, as far as intervals show.

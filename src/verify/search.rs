@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::problem::{Base, Problem};
 use super::subproblem::{Points, Subproblem};
+use super::tree::{Evidence, Tree};
 use super::witness::{Shown, judge};
 use super::{Limits, Outcome, Progress, Verdict, Verifier, Witness, ascent, boxes};
 use crate::attack::{Descent, descend};
@@ -59,7 +60,8 @@ impl Verifier<'_> {
     ) -> Outcome {
         let begin = Instant::now();
         let until = limits.timeout.and_then(|timeout| begin.checked_add(timeout));
-        let problems: Vec<Problem> = regions.iter().map(|region| Problem::new(self, region, until)).collect();
+        let problems: Vec<Problem> =
+            regions.iter().map(|region| Problem::new(self, region, until, limits.prove)).collect();
         let search = Search {
             problems: &problems,
             bases: regions.iter().map(|_| None).collect(),
@@ -77,6 +79,7 @@ impl Verifier<'_> {
             stuck: 0,
             least_stuck: f64::INFINITY,
             stopped: false,
+            tree: limits.prove.then(|| Tree::new(regions.len())),
         };
         search.run(tick)
     }
@@ -104,6 +107,8 @@ struct Search<'a> {
     stuck: usize,
     least_stuck: f64,
     stopped: bool,
+    /// What is cut where, if a proof is asked for.
+    tree: Option<Tree>,
 }
 
 /// Results of a panel: its subproblems and points to look at.
@@ -183,9 +188,16 @@ impl Search<'_> {
             }
         }
         let cost: f64 = regions.values().map(|root| root.optimising_cost(self.problems)).sum();
-        if cost > AFFORDABLE {
+        // Nothing is written down of how intervals are optimised.
+        if cost > AFFORDABLE || self.tree.is_some() {
             self.lay(regions.values());
-            return self.bound(regions.into_values().flat_map(each).collect(), ascent);
+            let mut parts: Vec<Subproblem> = regions.into_values().flat_map(each).collect();
+            for part in &mut parts {
+                if let Some(tree) = &mut self.tree {
+                    part.place = tree.fork(part.place, part.open[0]);
+                }
+            }
+            return self.bound(parts, ascent);
         }
         for (_, root) in regions {
             let witness = self.bound(vec![root], |search, panel| search.boxes::<1>(panel, OPTIMISED));
@@ -201,7 +213,12 @@ impl Search<'_> {
     /// Keeps what the parts of these roots share.
     fn lay<'r>(&mut self, roots: impl Iterator<Item = &'r Subproblem>) {
         for root in roots {
-            self.bases[root.region as usize] = Some(Base::new(self.problems, root));
+            let base = Base::new(self.problems, root);
+            if let Some(tree) = &mut self.tree {
+                let rows = format!("again\nbox\n{}", base.relaxed.intervals_proof(0));
+                tree.note(root.place, &Evidence { intervals: String::new(), rows });
+            }
+            self.bases[root.region as usize] = Some(base);
         }
     }
 
@@ -251,7 +268,10 @@ impl Search<'_> {
         root: f64,
         reason: Option<String>,
     ) -> Outcome {
-        Outcome { verdict, witness, root, progress: self.progress, reason }
+        let tree = self.tree.as_ref().filter(|_| verdict == Verdict::Unsat);
+        let graph = self.problems.first().map(|problem| problem.verifier.graph);
+        let proof = tree.zip(graph).map(|(tree, graph)| tree.text(graph, self.problems.len()));
+        Outcome { verdict, witness, root, progress: self.progress, reason, proof }
     }
 
     /// The next subproblems, worst bound first.
@@ -308,6 +328,21 @@ impl Search<'_> {
             return None;
         };
         let (mut boxes, mut others) = (Vec::new(), Vec::new());
+        let mut children = children;
+        if let Some(tree) = &mut self.tree {
+            for (parent, children) in batch.iter().zip(&mut children) {
+                if let Some(cut) = children.first().and_then(|child| child.last) {
+                    let places = tree.cut(parent.place, cut);
+                    children.iter_mut().zip(places).for_each(|(child, place)| child.place = place);
+                }
+                for child in children.iter_mut() {
+                    let found = child.found.take().filter(|_| child.bound > 0.0);
+                    if let Some(found) = found {
+                        tree.note(child.place, &found);
+                    }
+                }
+            }
+        }
         for child in children.into_iter().flatten() {
             if child.bound > 0.0 {
                 self.progress.subproblems += 1;
@@ -358,6 +393,9 @@ impl Search<'_> {
         for (done, (panel, _), shown) in results {
             self.progress.subproblems += if done { panel.len() as u64 } else { 0 };
             for mut subproblem in panel {
+                if let (Some(tree), Some(found)) = (&mut self.tree, subproblem.found.take()) {
+                    tree.note(subproblem.place, &found);
+                }
                 if !done && subproblem.candidates.is_empty() {
                     subproblem.candidates.extend(subproblem.input_cut(|_| 1.0));
                 }

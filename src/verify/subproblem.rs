@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::problem::Problem;
 use super::search::OPTIMISED;
+use super::tree::Evidence;
 use crate::bounds::Intervals;
 use crate::bounds::linear::{Candidate, Cut, Multipliers};
 
@@ -33,6 +34,11 @@ pub(super) struct Subproblem {
     pub(super) point: Option<Arc<Vec<f64>>>,
     /// Where to cut, best first.
     pub(super) candidates: Vec<Candidate>,
+    /// The last of the cuts.
+    pub(super) last: Option<Cut>,
+    /// Its place in the tree, and what was found out about it and is not there yet, where that is kept.
+    pub(super) place: u32,
+    pub(super) found: Option<Evidence>,
 }
 
 /// Lines and multipliers that a subproblem hands on.
@@ -58,13 +64,22 @@ impl Subproblem {
             choices: None,
             point: None,
             candidates: Vec::new(),
+            last: None,
+            place: number,
+            found: None,
         }
     }
 
     /// The two sides of a cut.
     pub(super) fn children(&self, candidate: &Candidate) -> [Self; 2] {
         candidate.cuts().map(|cut| {
-            let mut child = Self { depth: self.depth + 1, candidates: Vec::new(), ..self.clone() };
+            let mut child = Self {
+                depth: self.depth + 1,
+                candidates: Vec::new(),
+                last: Some(cut),
+                found: None,
+                ..self.clone()
+            };
             if cut.value == 0 {
                 let input = Arc::make_mut(&mut child.input);
                 let ends = if cut.sign > 0.0 { &mut input.lower } else { &mut input.upper };

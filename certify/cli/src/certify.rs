@@ -11,7 +11,8 @@ use ndarray_npy::write_npy;
 use tightrope::attack::{Attacked, Pgd};
 use tightrope::bounds::{Eps, Evaluation, Method, Norm};
 use tightrope::report::{BracketSummary, CertifySummary, EpsSummary};
-use tightrope::runs::{Brackets, Certify, CertifyRecord};
+use tightrope::runs::certify::Prove;
+use tightrope::runs::{Brackets, Certificate, Certify, CertifyRecord};
 
 use crate::args::{Clip, EvaluationName, NormName, seconds};
 use crate::input::{InputArgs, Loaded};
@@ -69,6 +70,10 @@ pub(crate) struct Args {
     /// the smallest at which the attack succeeds.
     #[arg(long)]
     radius: bool,
+    /// Write what proves every certified and every falsified input to a file in
+    /// this folder, for tightrope-check.
+    #[arg(long, value_name = "DIR", conflicts_with = "radius")]
+    certificates: Option<PathBuf>,
 }
 
 /// `tightrope attack`.
@@ -161,7 +166,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if !args.radius {
         let methods: Vec<_> = methods.into_iter().map(Some).collect();
-        return certify(&args.common, (&methods, evaluation), attack, timeout);
+        return certify(&args.common, (&methods, evaluation), attack, timeout, args.certificates.as_deref());
     }
     if args.common.counterexamples.is_some() {
         return Err(anyhow!("--counterexamples with --radius, which keeps none; give --eps instead").into());
@@ -173,7 +178,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 pub(crate) fn run_attack(args: &AttackArgs) -> Result<()> {
-    certify(&args.common, (&[None], Evaluation::Real), Some(args.attack.pgd(&args.common)), None)
+    certify(&args.common, (&[None], Evaluation::Real), Some(args.attack.pgd(&args.common)), None, None)
 }
 
 /// A summary with what its table says besides.
@@ -188,6 +193,7 @@ fn certify(
     (methods, evaluation): (&[Option<Method>], Evaluation),
     attack: Option<Pgd>,
     timeout: Option<Duration>,
+    certificates: Option<&Path>,
 ) -> Result<()> {
     let searched = attack.is_some() || methods.contains(&Some(Method::Complete));
     if common.counterexamples.is_some() && !searched {
@@ -209,6 +215,12 @@ fn certify(
             _ => Ok(None),
         };
         question.keep = Some(&keep);
+        let proofs = certificates.map(|folder| Certificates::new(folder, loaded, common.norm)).transpose()?;
+        let prove = |certificate: &Certificate| match &proofs {
+            Some(folder) => folder.write(certificate),
+            None => Ok(()),
+        };
+        question.prove = proofs.as_ref().map(|_| &prove as &Prove);
         let (records, ended) = ask(&question, loaded.subject(), &common.run)?;
         if ended.is_ok() || !records.is_empty() {
             let groups = groups(&eps, methods, &records);
@@ -258,6 +270,15 @@ fn each_network(common: &Common, mut each: impl FnMut(&Loaded) -> Result<()> + S
     Ok(())
 }
 
+/// What a file's name says of a norm.
+fn prefix(norm: NormName) -> &'static str {
+    match norm.into() {
+        Norm::Linf => "",
+        Norm::L2 => "l2-",
+        Norm::L1 => "l1-",
+    }
+}
+
 /// Where counterexamples of a network go, under names that no other network's have.
 struct Counterexamples<'a> {
     folder: &'a Path,
@@ -272,12 +293,7 @@ impl<'a> Counterexamples<'a> {
         made.with_context(|| folder.display().to_string()).map_err(Failure::Output)?;
         // Networks of one name in several folders differ in their bytes.
         let digest = loaded.header["model_sha256"].as_str().unwrap_or_default();
-        let norm = match norm.into() {
-            Norm::Linf => "",
-            Norm::L2 => "l2-",
-            Norm::L1 => "l1-",
-        };
-        let name = format!("{}-{}", loaded.name, &digest[..digest.len().min(8)]);
+        let (norm, name) = (prefix(norm), format!("{}-{}", loaded.name, &digest[..digest.len().min(8)]));
         Ok(Self { folder, name, norm, shape: &loaded.graph.input_shape })
     }
 
@@ -288,6 +304,47 @@ impl<'a> Counterexamples<'a> {
         let point = ArrayD::from_shape_vec(self.shape.to_vec(), found.point.clone())?;
         write_npy(&path, &point).with_context(|| path.display().to_string())?;
         Ok(path.display().to_string())
+    }
+}
+
+/// Where certificates of a network go.
+struct Certificates<'a> {
+    folder: &'a Path,
+    name: String,
+    norm: &'static str,
+    model: &'a str,
+    weights: Option<&'a str>,
+}
+
+impl<'a> Certificates<'a> {
+    fn new(folder: &'a Path, loaded: &'a Loaded, norm: NormName) -> Result<Self> {
+        // The checker reads the model as it stands in its file.
+        for (key, option) in [("mean", "mean"), ("std", "std"), ("output", "output"), ("fixed_sha256", "fix")]
+        {
+            let given = loaded.header.get(key).unwrap_or(&serde_json::Value::Null);
+            if !given.is_null() && given.as_array().is_none_or(|list| !list.is_empty()) {
+                let found = format!("--certificates with --{option}, of which the model's file says nothing");
+                return Err(anyhow!(found).into());
+            }
+        }
+        let made = std::fs::create_dir_all(folder);
+        made.with_context(|| folder.display().to_string()).map_err(Failure::Output)?;
+        let text = |key: &str| loaded.header.get(key).and_then(|digest| digest.as_str());
+        let model = text("model_sha256").unwrap_or_default();
+        let name = format!("{}-{}", loaded.name, &model[..model.len().min(8)]);
+        Ok(Self { folder, name, norm: prefix(norm), model, weights: text("weights_sha256") })
+    }
+
+    fn write(
+        &self,
+        certificate: &Certificate,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let Certificate { index, eps, method, .. } = certificate;
+        let eps = eps.to_string().replace('/', "_");
+        let method = method.map_or("attack".into(), method_name);
+        let path = self.folder.join(format!("{}-{index}-{}eps{eps}-{method}.cert.gz", self.name, self.norm));
+        let saved = certificate.save(&path, self.model, self.weights);
+        Ok(saved.with_context(|| path.display().to_string())?)
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tightrope::bounds::Evaluation;
+use tightrope::onnx::{LoadOptions, load_with_files};
 use tightrope::query::{Property, Query};
-use tightrope::runs::Range;
+use tightrope::runs::provenance::fingerprint;
 use tightrope::runs::selection::{Shard, shard};
+use tightrope::runs::{QueryCertificate, Range};
 use tightrope::verify::{Limits, Outcome, Progress, Verdict, Verifier};
 
 use crate::args::{EvaluationName, seconds};
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Write the assignment after `sat` to a file in this folder too.
     #[arg(long, value_name = "FOLDER", visible_alias = "serialize-assignments")]
     serialise_assignments: Option<PathBuf>,
+    /// Write what proves the verdict to a file, for tightrope-check.
+    #[arg(long, value_name = "FILE", conflicts_with = "instances")]
+    certificate: Option<PathBuf>,
     /// Threads [default: all cores]. Verdicts do not depend on it.
     #[arg(long)]
     threads: Option<usize>,
@@ -85,8 +90,13 @@ fn one(args: &Args) -> Result<()> {
     let begin = Instant::now();
     let query = query(args)?;
     let evaluation = args.evaluation.map_or(query.evaluation, Evaluation::from);
+    if args.certificate.is_some() {
+        let file = query.property().file.display();
+        QueryCertificate::check(&query).map_err(|e| anyhow!("{file}: {e}"))?;
+    }
     let limits = Limits {
         timeout: args.timeout.map(|timeout| timeout.saturating_sub(begin.elapsed())),
+        prove: args.certificate.is_some(),
         ..Limits::default()
     };
     let mut shown = Instant::now();
@@ -105,7 +115,32 @@ fn one(args: &Args) -> Result<()> {
     if output::interrupted() {
         return Err(Failure::Interrupted(outcome.reason.unwrap_or_default()));
     }
+    if let Some(path) = &args.certificate {
+        certificate(args, (&query, evaluation), &outcome, path)?;
+    }
     report(args, (&query, evaluation), &outcome, begin.elapsed())
+}
+
+/// Writes what proves the verdict.
+fn certificate(
+    args: &Args,
+    (query, evaluation): (&Query, Evaluation),
+    outcome: &Outcome,
+    path: &Path,
+) -> Result<()> {
+    let property = &query.property().file;
+    let certificate = QueryCertificate::new(query, evaluation, outcome);
+    let certificate = certificate.map_err(|e| anyhow!("{}: {e}", property.display()))?;
+    let model =
+        args.files.first().filter(|_| args.files.len() > 1).or(args.networks.first().map(|(_, file)| file));
+    let (Some(certificate), Some(model)) = (certificate, model) else { return Ok(()) };
+    let digest = |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(Failure::from_run);
+    let one = |file: &PathBuf| digest(Path::new(""), std::slice::from_ref(file));
+    let (_, weights) = load_with_files(model, &LoadOptions::default())?;
+    let folder = model.canonicalize()?.parent().map(Path::to_owned).unwrap_or_default();
+    let weights = if weights.is_empty() { None } else { Some(digest(&folder, &weights)?) };
+    let saved = certificate.save(path, &one(model)?, weights.as_deref(), &one(property)?);
+    saved.with_context(|| path.display().to_string()).map_err(Failure::Output)
 }
 
 fn status(progress: &Progress, time: Duration) -> String {

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `step` | one node's lines or planes, and what rounding costs there |
 //! | `backward` | the pass from a value to the input |
+//! | `proof` | what a bound was made from, for the checker of certificates |
 //! | `rows` | what is bounded: functions of output and input, weights, cuts |
 //! | `score` | where cuts would help most |
 //! | `slopes` | the choice among lines by gradient ascent |
@@ -31,6 +32,7 @@
 //! place. Everything before it then speaks of values as they were computed.
 
 mod backward;
+pub(crate) mod proof;
 mod rows;
 mod score;
 mod slopes;
@@ -50,11 +52,11 @@ use super::rounding::{centres_radii, gamma};
 use super::{Ball, Evaluation, InputBox, Intervals};
 use crate::bounds::transpose::Transpose;
 use crate::graph::{Graph, ValueId};
-use crate::kernels::{LANES, Lane};
+use crate::kernels::LANES;
 use crate::ops::{Affine, Hint, Op, Order, Workspace};
 pub(crate) use rows::{Cut, Function, Multipliers, Row};
 pub(crate) use score::Candidate;
-pub(crate) use slopes::Slopes;
+pub(crate) use slopes::{RowProof, Slopes};
 use step::Step;
 
 /// What backward passes need to know of a network, for all inputs.
@@ -142,6 +144,9 @@ pub(crate) struct Relaxed<'a, const B: usize> {
     /// What each input entry adds to the width of each interval that was bounded
     /// by a backward pass, by value and entry, if that is asked for.
     influence: Option<HashMap<(ValueId, usize), Vec<f64>>>,
+    /// The intervals that were bounded by a backward pass: value, entry beside those of other boxes, and whether
+    /// from above.
+    passes: Vec<(ValueId, usize, bool)>,
     /// Boxes that hold no input for which all values lie where they were said to.
     pub(crate) empty: [bool; B],
 }
@@ -209,6 +214,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             sides,
             ball,
             influence: effort.influence.then(HashMap::new),
+            passes: Vec::new(),
             iterations: effort.iterations,
             until: effort.until,
             empty: std::array::from_fn(|b| b >= boxes),
@@ -273,6 +279,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             iterations: base.iterations,
             until: base.until,
             influence: None,
+            passes: Vec::new(),
             empty: std::array::from_fn(|b| b >= cuts.len() || base.empty[0]),
         };
         for (b, cut) in cuts.iter().enumerate().flat_map(|(b, cuts)| cuts.iter().map(move |cut| (b, cut))) {
@@ -374,6 +381,7 @@ impl<'a, const B: usize> Relaxed<'a, B> {
             for (&(i, sign), bound) in functions.iter().zip(bounds) {
                 let infinite = f64::INFINITY;
                 self.narrow(v, i, if sign > 0.0 { [bound, infinite] } else { [-infinite, -bound] });
+                self.passes.push((v, i, sign < 0.0));
             }
             let rest = functions.into_iter().filter(|&(i, _)| self.is_loose(v, i));
             (loose, signs) = rest.map(|(i, sign)| (i, -sign)).unzip();
@@ -422,31 +430,57 @@ impl<'a, const B: usize> Relaxed<'a, B> {
     /// steps of choosing lines, weights and multipliers for those that are not
     /// positive without.
     pub(crate) fn lower_bounds(&self, from: ValueId, rows: &[Row], iterations: usize) -> Vec<f64> {
-        let panels = |rows: &[Row], iterations| -> Vec<f64> {
-            let bound = |rows: &[Row]| {
+        self.proved_bounds(from, rows, iterations, None).into_iter().map(|(bound, _)| bound).collect()
+    }
+
+    /// The same, and what proves those that are positive, if the rows are numbered.
+    pub(crate) fn proved_bounds(
+        &self,
+        from: ValueId,
+        rows: &[Row],
+        iterations: usize,
+        numbers: Option<&[u32]>,
+    ) -> Vec<(f64, Option<String>)> {
+        let panels = |numbered: &[(usize, Row)], iterations| -> Vec<(f64, Option<String>)> {
+            let bound = |numbered: &[(usize, Row)]| {
+                let rows: Vec<Row> = numbered.iter().map(|(_, row)| *row).collect();
                 if self.is_late() {
-                    return Lane([f64::NEG_INFINITY; LANES]).0.into_iter().take(rows.len());
+                    return vec![(f64::NEG_INFINITY, None); rows.len()];
                 }
-                let bounds = self.plan.with_workspace(|memory| match iterations {
-                    0 => {
-                        let (bounds, coefficients) = self.bound_plainly(from, rows, memory);
-                        if let Some(panel) = coefficients {
-                            memory.give_back(panel);
+                let proof = |numbers: &[u32]| -> Vec<RowProof> {
+                    let of = |(row, _): &(usize, Row)| RowProof { number: numbers[*row], text: None };
+                    numbered.iter().map(of).collect()
+                };
+                let proofs = numbers.map_or(Vec::new(), proof);
+                self.plan.with_workspace(|memory| {
+                    let mut slopes = match iterations {
+                        0 => Slopes::plain(&rows),
+                        _ => self.default_slopes(from, &rows),
+                    };
+                    slopes.proofs = proofs;
+                    let bounds = match iterations {
+                        0 => {
+                            let bounds = self.bound(from, &rows, &mut slopes, memory);
+                            self.prove(&rows, &mut slopes, &bounds);
+                            bounds
                         }
-                        bounds
+                        _ => self.ascend(from, &rows, &mut slopes, iterations, memory),
+                    };
+                    if let (Some(panel), 0) = (slopes.input.take(), iterations) {
+                        memory.give_back(panel);
                     }
-                    _ => self.ascend(from, rows, &mut self.default_slopes(from, rows), iterations, memory),
-                });
-                bounds.0.into_iter().take(rows.len())
+                    slopes.proofs.resize(rows.len(), RowProof::default());
+                    bounds.0.into_iter().zip(slopes.proofs.into_iter().map(|proof| proof.text)).collect()
+                })
             };
-            rows.par_chunks(LANES).flat_map_iter(bound).collect()
+            numbered.par_chunks(LANES).flat_map_iter(bound).collect()
         };
-        let mut best = panels(rows, 0);
+        let all: Vec<(usize, Row)> = rows.iter().copied().enumerate().collect();
+        let mut best = panels(&all, 0);
         if iterations > 0 {
-            let open: Vec<usize> = (0..rows.len()).filter(|&row| !(best[row] > 0.0)).collect();
-            let again: Vec<Row> = open.iter().map(|&row| rows[row]).collect();
-            for (row, bound) in open.into_iter().zip(panels(&again, iterations)) {
-                best[row] = best[row].max(bound);
+            let open: Vec<(usize, Row)> = all.into_iter().filter(|(row, _)| !(best[*row].0 > 0.0)).collect();
+            for ((row, _), (bound, proof)) in open.iter().zip(panels(&open, iterations)) {
+                best[*row] = (best[*row].0.max(bound), proof);
             }
         }
         best

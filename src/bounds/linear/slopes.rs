@@ -26,6 +26,17 @@ pub(crate) struct Slopes {
     pub(crate) coefficients: Vec<Option<Panel>>,
     /// Coefficients on the network's input.
     pub(crate) input: Option<Panel>,
+    /// For each row what proves that it is positive, where that is asked for.
+    pub(crate) proofs: Vec<RowProof>,
+}
+
+/// What proves that a row is positive.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RowProof {
+    /// The number of its disjunct.
+    pub(crate) number: u32,
+    /// As the checker of certificates reads it; none yet where the row has not become positive.
+    pub(crate) text: Option<String>,
 }
 
 impl Slopes {
@@ -101,6 +112,7 @@ impl<const B: usize> Relaxed<'_, B> {
             slopes.coefficients.resize_with(from, || None);
             let bounds = self.bound(from, rows, slopes, memory);
             best.0.iter_mut().zip(bounds.0).for_each(|(best, bound)| *best = best.max(bound));
+            self.prove(rows, slopes, &bounds);
             let proved = best.0[..rows.len()].iter().all(|&b| b > 0.0);
             if iteration == iterations || proved || self.is_late() {
                 break;
