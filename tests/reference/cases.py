@@ -775,3 +775,49 @@ case("MeanVarianceNormalization/one axis", (2, 5), op("MeanVarianceNormalization
 case("LRN/size 3", (1, 5, 2, 2), op("LRN x", size=3, alpha=0.3, beta=0.6, bias=1.5))
 case("LRN/defaults", (1, 4, 3, 1), op("LRN x", size=5))
 case("Mean/of three", (1, 3), op("Neg x -> n"), op("Mean x n c"), c=(3,))
+
+# Attention -------------------------------------------------------------------
+def attention(name, q, k, v, *operands, **rest):
+    """Queries, keys and values that are the input through constants."""
+    case(f"Attention/{name}", (1, 3, 4), op("MatMul x wq -> q"), op("MatMul x wk -> k"), op("MatMul x wv -> v"),
+         *operands, wq=(4, q), wk=(4, k), wv=(4, v), opset=23, radius=1 / 64, **rest)
+
+
+for a in ({}, dict(scale=0.3), dict(is_causal=1), dict(softcap=0.75), dict(softcap=2.0, is_causal=1)):
+    attention(tag(**a) or "plain", 6, 6, 6, op("Attention q k v", q_num_heads=2, kv_num_heads=2, **a))
+attention("one head", 6, 6, 2, op("Attention q k v", q_num_heads=1, kv_num_heads=1))
+attention("groups of heads", 12, 6, 4, op("Attention q k v", q_num_heads=4, kv_num_heads=2))
+attention("one head for many", 12, 3, 3, op("Attention q k v", q_num_heads=4, kv_num_heads=1))
+attention("heads apart", 6, 6, 4, *[op(f"Reshape {n} s -> {n}r") for n in "qkv"], *[op(f"Transpose {n}r -> {n}t", perm=[0, 2, 1, 3]) for n in "qkv"],
+          op("Attention qt kt vt"), s=ints(1, 3, 2, -1))
+SEEN = np.array([[True, False, True], [True, True, True], [False, False, True]])
+attention("mask of truths", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2), m=SEEN)
+attention("mask of truths, causal", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2, is_causal=1), m=SEEN | (np.eye(3) > 0))
+attention("mask of numbers", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2), m=(1, 2, 3, 3))
+attention("mask of numbers, some infinite", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2, softcap=1.5),
+          m=np.where(SEEN, 0.5, -np.inf).astype(np.float32))
+attention("mask that depends on the input", 6, 6, 6, op("Transpose x -> t", perm=[0, 2, 1]), op("MatMul x t -> m"),
+          op("Attention q k v m", q_num_heads=2, kv_num_heads=2))
+case("Attention/of other keys", (1, 2, 6), op("Attention x k v", q_num_heads=2, kv_num_heads=1), k=(1, 5, 3), v=(1, 5, 4), opset=23)
+
+# Of onnxruntime, as its optimizer of transformers writes -----------------------
+case("MultiHeadAttention/plain", (1, 3, 4), op("MatMul x w -> q"), op("MultiHeadAttention q x x", num_heads=2, **MS), w=(4, 4), radius=1 / 64)
+case("MultiHeadAttention/bias, causal, scale", (1, 3, 4), op("MultiHeadAttention x x x b", num_heads=2, unidirectional=1, scale=0.4, **MS), b=(12,), radius=1 / 64)
+case("MultiHeadAttention/added", (1, 3, 4), op("MultiHeadAttention x x x _ _ m", num_heads=2, **MS), m=(1, 2, 3, 3), radius=1 / 64)
+case("MultiHeadAttention/hidden", (1, 3, 4), op("MultiHeadAttention x x x _ m", num_heads=2, **MS), m=np.array([[1, 1, 0]], np.int32), radius=1 / 64)
+case("Attention of onnxruntime/plain", (1, 3, 4), op("Attention x w b", num_heads=2, **MS), w=(4, 12), b=(12,), radius=1 / 64)
+case("Attention of onnxruntime/causal", (1, 3, 4), op("Attention x w b", num_heads=2, unidirectional=1, **MS), w=(4, 12), b=(12,), radius=1 / 64)
+case("Attention of onnxruntime/marks", (1, 3, 4), op("Attention x w b m", num_heads=2, **MS), w=(4, 12), b=(12,), m=np.array([[1, 0, 1]], np.int32), radius=1 / 64)
+case("Attention of onnxruntime/length", (1, 3, 4), op("Attention x w b m", num_heads=2, **MS), w=(4, 12), b=(12,), m=np.array([2], np.int32), radius=1 / 64)
+case("SkipLayerNormalization/plain", (1, 2, 4), op("MatMul x w -> h"), op("SkipLayerNormalization x h g c", **MS), w=(4, 4), g=(4,), c=(4,), radius=1 / 64)
+case("SkipLayerNormalization/bias, and its sum", (1, 2, 4), op("MatMul x w -> h"), op("SkipLayerNormalization x h g c b -> l _ _ s", epsilon=0.01, **MS),
+     op("Add l s"), w=(4, 4), g=(4,), c=(4,), b=(4,), radius=1 / 64)
+case("SkipSimplifiedLayerNormalization/plain", (1, 2, 4), op("MatMul x w -> h"), op("SkipSimplifiedLayerNormalization x h g", epsilon=1e-5, **MS),
+     w=(4, 4), g=(4,), radius=1 / 64)
+for kind in ("BiasGelu", "FastGelu"):
+    case(f"{kind}/", (2, 3), op(f"{kind} x b", **MS), b=(3,))
+for kind in ("Gelu", "FastGelu", "QuickGelu"):
+    case(f"{kind} of onnxruntime/", (2, 3), op(f"{kind} x", **MS))
+case("QuickGelu/alpha", (2, 3), op("QuickGelu x", alpha=0.5, **MS))
+for a in ({}, dict(transA=1, transB=1, alpha=0.5), dict(transB=1, alpha=-2.0)):
+    case(f"FusedMatMul/{tag(**a) or 'plain'}", (2, 3, 3), op("MatMul x w -> h"), op("FusedMatMul x h", **a, **MS), w=(3, 3))

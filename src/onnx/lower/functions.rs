@@ -75,10 +75,26 @@ pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
     Ok(vec![graph.push(call, Op::Elementwise(f), vec![x], shape)?])
 }
 
-/// `Celu` and `Swish`: with `c` for `alpha` and for its reciprocal, `c f(x / c)`
+/// `Gelu`, `BiasGelu`, `FastGelu` (the approximation) and `QuickGelu` (`x sigmoid(alpha x)`) of onnxruntime, of
+/// a sum with a bias where there is one.
+pub(super) fn biased(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let mut x = call.input(0)?.clone();
+    if let Some(bias) = call.optional(1) {
+        x = graph.apply(call, "Add", vec![x, bias.clone()])?;
+    }
+    let (shape, id) = (x.shape().to_vec(), Lowering::activation(&x, 0)?);
+    let f: Arc<dyn Function> = match call.op {
+        "QuickGelu" => return rescaled(graph, call, id, shape),
+        "FastGelu" => Arc::new(GeluTanh),
+        _ => Arc::new(Gelu),
+    };
+    Ok(vec![graph.push(call, Op::Elementwise(f), vec![id], shape)?])
+}
+
+/// `Celu`, `Swish` and `QuickGelu`: with `c` for `alpha` and for its reciprocal, `c f(x / c)`
 /// with the function of `alpha` 1.
 fn rescaled(graph: &mut Lowering, call: &Call, x: ValueId, shape: Vec<usize>) -> Result<Vec<Value>> {
-    let alpha = call.float("alpha", 1.0)?;
+    let alpha = call.float("alpha", if call.op == "QuickGelu" { 1.702_f32.into() } else { 1.0 })?;
     if alpha == 0.0 || !alpha.is_finite() || (call.op == "Celu" && alpha < 0.0) {
         let accepted = "a finite number, for Celu above zero, for Swish other than zero";
         return Err(NodeError::Value { what: "alpha", found: alpha.to_string(), accepted });

@@ -2,6 +2,7 @@
 //! operators become selections, all others one of the three kinds.
 
 mod arithmetic;
+mod attention;
 mod cast;
 mod choice;
 mod constants;

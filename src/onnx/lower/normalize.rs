@@ -59,7 +59,8 @@ fn standardized(
     centred: bool,
 ) -> Result<ValueId> {
     let (shape, mut x) = (x.shape(), Lowering::activation(x, 0)?);
-    let epsilon = call.float("epsilon", 1e-5_f32.into())?;
+    let usual = if call.op.starts_with("Skip") { 1e-12_f32 } else { 1e-5 };
+    let epsilon = call.float("epsilon", usual.into())?;
     if !(epsilon >= 0.0 && epsilon.is_finite()) {
         let accepted = "a finite number, not negative";
         return Err(NodeError::Value { what: "epsilon", found: epsilon.to_string(), accepted });
@@ -118,7 +119,13 @@ pub(super) fn normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Val
             Sharing::over(&shape, &(axis..rank).collect::<Vec<_>>())?
         }
     };
-    let id = standardized(graph, call, x, &sharing, call.op != "RMSNormalization")?;
+    let id = standardized(
+        graph,
+        call,
+        x,
+        &sharing,
+        !(call.op == "RMSNormalization" || call.op.contains("Simplified")),
+    )?;
     let constant = |index: usize| -> Result<Option<Periodic>> {
         let Some(Value::Constant(tensor)) = call.optional(index) else {
             return if call.optional(index).is_none() {
@@ -147,6 +154,23 @@ pub(super) fn normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Val
     } else {
         Value::Activation { id, shape }
     }])
+}
+
+/// `SkipLayerNormalization` and `SkipSimplifiedLayerNormalization` of onnxruntime: of a sum, which is the last
+/// of the results.
+pub(super) fn of_sum(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let mut sum = graph.apply(call, "Add", vec![call.input(0)?.clone(), call.input(1)?.clone()])?;
+    let centred = call.op == "SkipLayerNormalization";
+    if let Some(bias) = call.optional(if centred { 4 } else { 3 }) {
+        sum = graph.apply(call, "Add", vec![sum, bias.clone()])?;
+    }
+    let shift = if centred { call.optional(3).cloned() } else { None };
+    let inputs = vec![Some(sum.clone()), call.optional(2).cloned(), shift];
+    let mut results = normalization(graph, &Call { inputs, outputs: 1, ..*call })?;
+    // Mean and deviation in between are computed in training only.
+    let unused = || Value::constant(vec![0], Data::Float(Vec::new()));
+    results.extend([unused(), unused(), sum]);
+    Ok(results)
 }
 
 /// `LpNormalization`: over the l1 or l2 norm along an axis.

@@ -2,8 +2,8 @@
 //! is not. Refusals, and lists of what is supported, are made from it.
 
 use super::{
-    Handler, arithmetic, cast, choice, constants, conv, einsum, functions, layout, learn, matmul, normalize,
-    pool, quantized, recurrent, reduce, resize, scatter, softmax,
+    Handler, arithmetic, attention, cast, choice, constants, conv, einsum, functions, layout, learn, matmul,
+    normalize, pool, quantized, recurrent, reduce, resize, scatter, softmax,
 };
 
 /// What becomes of an operator.
@@ -121,6 +121,7 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["LpNormalization"], 1, Kind::Composite, normalize::norm),
     row(&["LRN"], 1, Kind::Composite, normalize::local_response),
     row(&["MeanVarianceNormalization"], 9, Kind::Composite, normalize::mean_variance),
+    row(&["Attention"], 23, Kind::Composite, attention::attention),
     row(&["Softmax", "LogSoftmax"], 1, Kind::Composite, softmax::softmax),
     row(&["Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus",
           "Softsign", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
@@ -158,7 +159,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad", "Col2Im",
+        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "CenterCropPad", "Col2Im",
         "Cosh", "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
         "RotaryEmbedding", "Scatter", "Shrink", "Sinh", "Tan", "ThresholdedRelu", "Xor"]),
 ];
@@ -177,12 +178,22 @@ const LEARNT: &[Row] = &[
 /// The domain of onnxruntime's own operators.
 const RUNTIME: &str = "com.microsoft";
 
-/// What is supported of that domain: what its quantiser writes.
+/// What is supported of that domain: what its quantiser and its optimizer of transformers write.
 const OF_RUNTIME: &[Row] = &[
     row(&["QGemm"], 1, Kind::Layout, quantized::gemm),
     row(&["QLinearAdd", "QLinearMul"], 1, Kind::Layout, quantized::arithmetic),
     row(&["QuantizeLinear"], 1, Kind::Layout, quantized::quantize),
     row(&["DequantizeLinear"], 1, Kind::Layout, quantized::dequantize),
+    row(&["Attention"], 1, Kind::Composite, attention::of_layer),
+    row(&["MultiHeadAttention"], 1, Kind::Composite, attention::of_heads),
+    row(
+        &["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"],
+        1,
+        Kind::Composite,
+        normalize::of_sum,
+    ),
+    row(&["Gelu", "FastGelu", "BiasGelu", "QuickGelu"], 1, Kind::Composite, functions::biased),
+    row(&["FusedMatMul"], 1, Kind::Composite, matmul::fused),
 ];
 
 /// What is not lowered of `ai.onnx.ml`, by reason.
