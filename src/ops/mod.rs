@@ -29,6 +29,7 @@ mod scale;
 mod sparse;
 mod steps;
 mod sum;
+mod trigonometric;
 mod weights;
 
 pub use affine::{Affine, SingleError};
@@ -45,8 +46,9 @@ pub use product::{MatMul, Product};
 pub use relaxation::{Hint, Line, Lines, Shape};
 pub use scale::Scale;
 pub use sparse::{Groups, Sparse};
-pub use steps::{Rounding, Staircase, Step};
+pub use steps::{Rounding, Shrink, Staircase, Step};
 pub use sum::Sum;
+pub use trigonometric::Trigonometric;
 pub use weights::{Periodic, Pick, Weights};
 
 use std::sync::Arc;

@@ -64,6 +64,16 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
         Link::Scale(Some(Box::new(constant(scale))), Some(Box::new(constant(shift))))
     };
     let clip = || Link::Function(Arc::new(Clip { low: constant(-1.0), high: constant(2.0) }));
+    for (low, high, bias) in [
+        (f64::NEG_INFINITY, 1.0, 0.0),
+        (f64::NEG_INFINITY, -0.5, 0.0),
+        (-0.5, 0.5, 0.0),
+        (-0.5, 0.5, f64::from(0.3f32)),
+        (-0.25, 0.25, -1.0),
+        (0.5, -0.5, 0.25),
+    ] {
+        all.push(Arc::new(Shrink { low, high, bias }));
+    }
     for inclusive in [false, true] {
         let step = Step { threshold: constant(random.unit()), inclusive };
         all.push(Arc::new(step.clone()));
@@ -86,8 +96,22 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
 
 /// An interval of any size, at times around or beside a special point.
 fn interval(random: &mut Random) -> (f64, f64) {
-    let special =
-        [0.0, 0.0, 0.0, 1.0, -1.0, 3.0, -3.0, 2f64.sqrt(), -1.4185, std::f64::consts::PI, 1e-310, 700.0];
+    let special = [
+        0.0,
+        0.0,
+        0.0,
+        1.0,
+        -1.0,
+        3.0,
+        -3.0,
+        0.5,
+        -0.5,
+        2f64.sqrt(),
+        -1.4185,
+        std::f64::consts::PI,
+        1e-310,
+        700.0,
+    ];
     let power = |random: &mut Random| 10f64.powf(7.0 * random.unit().abs().powi(2) * random.unit());
     let centre = match random.below(3) {
         0 => special[random.below(special.len())],
@@ -135,7 +159,7 @@ proptest! {
                 continue;
             }
             for k in 0..40 {
-                let near = [l, u, 0.5 * l + 0.5 * u, 0.0, 3.0, -3.0][random.below(6)];
+                let near = [l, u, 0.5 * l + 0.5 * u, 0.0, 0.5, -0.5, 3.0, -3.0][random.below(8)];
                 let x = match k {
                     0 => l,
                     1 => u,

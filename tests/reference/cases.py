@@ -821,3 +821,15 @@ for kind in ("Gelu", "FastGelu", "QuickGelu"):
 case("QuickGelu/alpha", (2, 3), op("QuickGelu x", alpha=0.5, **MS))
 for a in ({}, dict(transA=1, transB=1, alpha=0.5), dict(transB=1, alpha=-2.0)):
     case(f"FusedMatMul/{tag(**a) or 'plain'}", (2, 3, 3), op("MatMul x w -> h"), op("FusedMatMul x h", **a, **MS), w=(3, 3))
+
+# Trigonometric functions and thresholds ----------------------------------------
+for kind, between, first in (("Tan", (-1.4, 1.4), 7), ("Asin", (-0.9, 0.9), 7), ("Acos", (-0.9, 0.9), 7), ("Atan", (-4, 4), 7), ("Sinh", (-3, 3), 9),
+                             ("Cosh", (-3, 3), 9), ("Asinh", (-9, 9), 9), ("Acosh", (1.25, 9), 9), ("Atanh", (-0.9, 0.9), 9)):
+    for opset in (first, 22):
+        case(f"{kind}/opset {opset}", (2, 3), op(f"{kind} x"), between=between, opset=opset)
+for a in ({}, dict(alpha=0.25), dict(alpha=-0.5), dict(alpha=0.0)):
+    case(f"ThresholdedRelu/{tag(**a) or 'default'}", (2, 4), op("ThresholdedRelu x", **a), continuous=False)
+case("ThresholdedRelu/at the threshold", (1, 3), op("ThresholdedRelu x", alpha=0.5), x=[0.5, 0.4375, 0.5625], continuous=False)
+for a in ({}, dict(bias=0.5), dict(lambd=1.0, bias=0.3), dict(lambd=0.25, bias=-0.5), dict(lambd=-0.5, bias=0.25)):
+    case(f"Shrink/{tag(**a) or 'default'}", (2, 4), op("Shrink x", **a), continuous=False)
+case("Shrink/at the thresholds", (1, 4), op("Shrink x", lambd=0.5, bias=0.25), x=[0.5, -0.5, 0.53125, -0.53125], continuous=False)

@@ -7,7 +7,8 @@ use crate::graph::ValueId;
 use crate::onnx::tensor::Data;
 use crate::ops::{
     Abs, Clip, Cos, Elu, Erf, Exp, Function, Gelu, GeluTanh, HardSwish, LeakyRelu, Log, Mish, Op, Periodic,
-    Reciprocal, Relu, Sigmoid, Sign, Silu, Sin, Softplus, Softsign, Sqrt, Tanh, Weights,
+    Reciprocal, Relu, Shrink, Sigmoid, Sign, Silu, Sin, Softplus, Softsign, Sqrt, Tanh, Trigonometric,
+    Weights,
 };
 
 type Result<T> = std::result::Result<T, NodeError>;
@@ -70,6 +71,24 @@ pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
         "Sign" => Arc::new(Sign),
         "Sin" => Arc::new(Sin),
         "Cos" => Arc::new(Cos),
+        "Tan" => Arc::new(Trigonometric::Tan),
+        "Asin" => Arc::new(Trigonometric::Asin),
+        "Acos" => Arc::new(Trigonometric::Acos),
+        "Atan" => Arc::new(Trigonometric::Atan),
+        "Sinh" => Arc::new(Trigonometric::Sinh),
+        "Cosh" => Arc::new(Trigonometric::Cosh),
+        "Asinh" => Arc::new(Trigonometric::Asinh),
+        "Acosh" => Arc::new(Trigonometric::Acosh),
+        "Atanh" => Arc::new(Trigonometric::Atanh),
+        "ThresholdedRelu" => {
+            let high = finite("alpha", call.float("alpha", 1.0)?)?;
+            Arc::new(Shrink { low: f64::NEG_INFINITY, high, bias: 0.0 })
+        }
+        "Shrink" => {
+            let lambda = finite("lambd", call.float("lambd", 0.5)?)?;
+            let bias = finite("bias", call.float("bias", 0.0)?)?;
+            Arc::new(Shrink { low: -lambda, high: lambda, bias })
+        }
         _ => return Err(NodeError::Operator("unknown to this version")),
     };
     Ok(vec![graph.push(call, Op::Elementwise(f), vec![x], shape)?])

@@ -125,8 +125,9 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Softmax", "LogSoftmax"], 1, Kind::Composite, softmax::softmax),
     row(&["Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus",
           "Softsign", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
-    row(&["Sin", "Cos"], 7, Kind::Function, functions::function),
-    row(&["Erf", "Sign"], 9, Kind::Function, functions::function),
+    row(&["Sin", "Cos", "Tan", "Asin", "Acos", "Atan"], 7, Kind::Function, functions::function),
+    row(&["ThresholdedRelu"], 10, Kind::Function, functions::function),
+    row(&["Erf", "Sign", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Shrink"], 9, Kind::Function, functions::function),
     row(&["HardSwish"], 14, Kind::Function, functions::function),
     row(&["Celu"], 12, Kind::Function, functions::function),
     row(&["Mish"], 18, Kind::Function, functions::function),
@@ -159,9 +160,9 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "CenterCropPad", "Col2Im",
-        "Cosh", "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
-        "RotaryEmbedding", "Scatter", "Shrink", "Sinh", "Tan", "ThresholdedRelu", "Xor"]),
+        "AffineGrid", "CenterCropPad", "Col2Im",
+        "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
+        "RotaryEmbedding", "Scatter", "Xor"]),
 ];
 
 /// The domain of scikit-learn's models.
