@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 CASES = []
 
@@ -833,3 +833,37 @@ case("ThresholdedRelu/at the threshold", (1, 3), op("ThresholdedRelu x", alpha=0
 for a in ({}, dict(bias=0.5), dict(lambd=1.0, bias=0.3), dict(lambd=0.25, bias=-0.5), dict(lambd=-0.5, bias=0.25)):
     case(f"Shrink/{tag(**a) or 'default'}", (2, 4), op("Shrink x", **a), continuous=False)
 case("Shrink/at the thresholds", (1, 4), op("Shrink x", lambd=0.5, bias=0.25), x=[0.5, -0.5, 0.53125, -0.53125], continuous=False)
+
+# Norms over windows --------------------------------------------------------------
+for p in (1, 2):
+    case(f"LpPool/p={p}", (1, 2, 5, 6), op("LpPool x", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], p=p), opset=18, continuous=False)
+    case(f"GlobalLpPool/p={p}", (1, 2, 3, 4), op("GlobalLpPool x", p=p))
+case("LpPool/opset 11", (1, 2, 6), op("LpPool x", kernel_shape=[2]), opset=11)
+case("LpPool/dilated", (1, 2, 6), op("LpPool x", kernel_shape=[2], dilations=[2]), opset=18)
+case("LpPool/SAME_UPPER", (1, 2, 5), op("LpPool x", kernel_shape=[3], strides=[2], auto_pad="SAME_UPPER"), opset=22)
+
+# Branches that are known ------------------------------------------------------------
+def branch(*nodes, **tensors):
+    """A graph that gives `r`, and reads names around it."""
+    made = [helper.make_node(kind, reads.split(), writes.split(), **rest) for kind, reads, writes, rest in nodes]
+    result = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+    return helper.make_graph(made, "branch", [], [result], [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in tensors.items()])
+
+
+TRUE = np.array(True)
+case("If/then", (1, 3), op("If c", then_branch=branch(op("Mul x k -> m"), op("Add m k -> r"), k=[2.0]), else_branch=branch(op("Neg x -> r"))), c=TRUE)
+case("If/else", (1, 3), op("If c", then_branch=branch(op("Mul x k -> r"), k=[2.0]), else_branch=branch(op("Relu x -> m"), op("Mul m w -> r"))), c=~TRUE, w=(3,))
+case("If/by the shape", (1, 3), op("Shape x -> s"), op("Size s -> n"), op("Equal n two -> c"),
+     op("If c", then_branch=branch(op("MatMul x w -> r")), else_branch=branch(op("Identity x -> r"))), two=scalar(2), w=(3, 2))
+case("If/twice, of equal names", (1, 3), op("If c -> t", then_branch=branch(op("Mul x k -> r"), k=[2.0]), else_branch=branch(op("Neg x -> r"))),
+     op("If d", then_branch=branch(op("Neg t -> r")), else_branch=branch(op("Add t k -> r"), k=[-1.0])), c=TRUE, d=~TRUE)
+case("If/inside another", (1, 3), op("If c", then_branch=branch(op("If d -> m", then_branch=branch(op("Neg x -> r")), else_branch=branch(op("Mul x w -> r"))),
+     op("Exp m -> r")), else_branch=branch(op("Neg x -> r"))), c=TRUE, d=~TRUE, w=(3,))
+
+# Rarer movements -----------------------------------------------------------------
+case("EyeLike/", (3, 4), op("EyeLike x -> e"), op("Mul x e"))
+case("EyeLike/shifted", (3, 4), op("EyeLike x -> e", k=-1, dtype=TensorProto.FLOAT), op("Add x e"))
+case("ReverseSequence/", (3, 2, 2), op("ReverseSequence x n"), n=ints(2, 3))
+case("ReverseSequence/other axes", (2, 4), op("ReverseSequence x n", batch_axis=0, time_axis=1), n=ints(4, 1))
+case("Scatter/", (2, 3), op("Scatter x i u", axis=1), i=np.array([[1], [0]], np.int64), u=(2, 1), opset=10)
+case("choice/either, by xor", (1, 6), op("Less x a -> g"), op("Less x b -> l"), op("Xor g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)

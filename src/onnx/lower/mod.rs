@@ -3,6 +3,7 @@
 
 mod arithmetic;
 mod attention;
+mod branch;
 mod cast;
 mod choice;
 mod constants;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+pub(super) use branch::needed_nodes;
 pub use error::NodeError;
 pub use table::operators;
 

@@ -2,8 +2,8 @@
 //! is not. Refusals, and lists of what is supported, are made from it.
 
 use super::{
-    Handler, arithmetic, attention, cast, choice, constants, conv, einsum, functions, layout, learn, matmul,
-    normalize, pool, quantized, recurrent, reduce, resize, scatter, softmax,
+    Handler, arithmetic, attention, branch, cast, choice, constants, conv, einsum, functions, layout, learn,
+    matmul, normalize, pool, quantized, recurrent, reduce, resize, scatter, softmax,
 };
 
 /// What becomes of an operator.
@@ -58,15 +58,17 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Constant"], 1, Kind::Layout, constants::constant),
     row(&["Shape", "Size"], 1, Kind::Layout, constants::shape),
     row(&["ConstantOfShape"], 9, Kind::Layout, constants::constant_of_shape),
+    row(&["EyeLike"], 9, Kind::Layout, constants::eye),
     row(&["Range"], 11, Kind::Layout, constants::range),
     row(&["Cast"], 1, Kind::Layout, cast::cast),
     row(&["CastLike"], 15, Kind::Layout, cast::cast),
     row(&["Less", "Greater", "Equal"], 1, Kind::Function, choice::compare),
-    row(&["And", "Or", "Not"], 1, Kind::Composite, choice::logic),
+    row(&["And", "Or", "Xor", "Not"], 1, Kind::Composite, choice::logic),
     row(&["Floor", "Ceil"], 1, Kind::Function, choice::integer),
     row(&["Mod"], 10, Kind::Constant, constants::only_constants),
     row(&["Round"], 11, Kind::Function, choice::integer),
     row(&["LessOrEqual", "GreaterOrEqual"], 12, Kind::Function, choice::compare),
+    row(&["If"], 1, Kind::Layout, branch::choose),
     row(&["Identity", "Dropout"], 1, Kind::Layout, layout::identity),
     row(&["Reshape"], 1, Kind::Layout, layout::reshape),
     row(&["Flatten"], 1, Kind::Layout, layout::flatten),
@@ -79,7 +81,9 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Gather"], 1, Kind::Layout, layout::gather),
     row(&["GatherND"], 11, Kind::Layout, scatter::gather),
     row(&["GatherElements"], 11, Kind::Layout, scatter::gather_elements),
+    row(&["Scatter"], 9, Kind::Layout, scatter::scatter),
     row(&["ScatterND", "ScatterElements"], 11, Kind::Layout, scatter::scatter),
+    row(&["ReverseSequence"], 10, Kind::Layout, scatter::reverse_sequence),
     row(&["CumSum"], 11, Kind::Affine, scatter::running_sum),
     row(&["Expand"], 8, Kind::Layout, layout::expand),
     row(&["DepthToSpace", "SpaceToDepth"], 1, Kind::Layout, layout::depth),
@@ -110,7 +114,8 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["BatchNormalization"], 1, Kind::Affine, conv::batch_normalization),
     row(&["AveragePool"], 1, Kind::Affine, pool::average),
     row(&["MaxPool"], 1, Kind::Product, pool::max),
-    row(&["GlobalAveragePool", "GlobalMaxPool"], 1, Kind::Composite, pool::global),
+    row(&["LpPool"], 1, Kind::Composite, pool::norms),
+    row(&["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], 1, Kind::Composite, pool::global),
     row(&["ReduceSum", "ReduceMean", "ReduceMax"], 1, Kind::Composite, reduce::reduce),
     row(&["ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"], 1,
         Kind::Composite, reduce::reduce),
@@ -138,7 +143,7 @@ pub(super) const SUPPORTED: &[Row] = &[
 /// What is not lowered, by reason.
 #[rustfmt::skip]
 pub(super) const REFUSED: &[(&str, &[&str])] = &[
-    ("control flow is not a fixed graph", &["If", "Loop", "Scan", "SequenceMap"]),
+    ("control flow is not a fixed graph", &["Loop", "Scan", "SequenceMap"]),
     ("its result is random", &[
         "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]),
     ("sequences and optional values are no tensors", &[
@@ -160,9 +165,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
-        "AffineGrid", "CenterCropPad", "Col2Im",
-        "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
-        "RotaryEmbedding", "Scatter", "Xor"]),
+        "AffineGrid", "CenterCropPad", "Col2Im", "Det", "ReduceProd", "RotaryEmbedding"]),
 ];
 
 /// The domain of scikit-learn's models.
