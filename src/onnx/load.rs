@@ -390,6 +390,7 @@ fn finish(
     let seen = names.chain(hidden.iter().map(|name| ("hidden value", *name))).map(|(kind, name)| {
         match lowering.value(name) {
             Some(Value::Activation { id, shape }) => {
+                lowering.finite(*id).map_err(|problem| (problem.to_string(), "finite numbers"))?;
                 Ok((*id, Port { name: name.to_owned(), shape: shape.clone() }))
             }
             found => {

@@ -39,7 +39,7 @@ pub use dense::Dense;
 pub use elementwise::Function;
 pub use exponential::{Elu, Erf, Exp, Gelu, GeluTanh, Mish, Sigmoid, Silu, Softplus, Tanh};
 pub use panel::{Order, PanelAdjoint, Workspace};
-pub use piecewise::{Abs, Clip, HardSwish, LeakyRelu, Relu, Sign};
+pub use piecewise::{Abs, Clip, HardSwish, LeakyRelu, Relu, Sign, Within};
 pub use planes::{Plane, Term};
 pub use power::{Cos, Log, Pow, Reciprocal, Sin, Softsign, Sqrt};
 pub use product::{MatMul, Product};

@@ -139,7 +139,7 @@ fn attention_that_is_not_supported() {
             ("Attention x x x _ x x q_num_heads=2 kv_num_heads=2", &["past_key is given", "whole sequences"]),
             ("Attention x x x _ _ _ i1 q_num_heads=2 kv_num_heads=2", &["nonpad_kv_seqlen is given"]),
             ("Attention x x x i1 q_num_heads=2 kv_num_heads=2", &["input 3", "truth values or floating"]),
-            ("Attention x x x low q_num_heads=2 kv_num_heads=2", &["all of the keys of a query hidden"]),
+            ("Attention x x x low q_num_heads=2 kv_num_heads=2", &["minus infinity for all scores"]),
             ("Attention x x x nan q_num_heads=2 kv_num_heads=2", &["not a number"]),
             ("Attention x x x q_num_heads=1 kv_num_heads=2", &["queries, keys and values that fit"]),
             ("Attention x x x q_num_heads=2 kv_num_heads=2 scale=-0.5", &["scale", "above zero"]),

@@ -251,6 +251,25 @@ proptest! {
         }
     }
 
+    /// Of values that are known to be small, whatever their interval says.
+    #[test]
+    fn lines_and_ranges_hold_within_a_limit(seed: u64) {
+        let mut random = Random::new(seed);
+        let f = Within { limit: 3.0 * random.unit().abs() + 0.1 };
+        let (l, u) = interval(&mut random);
+        let hint = hint(&mut random);
+        let (lines, range) = (f.lines(0, l, u, hint), f.range(0, l, u));
+        prop_assert!(range.0 <= range.1 && -f.limit <= range.0 && range.1 <= f.limit);
+        for t in [0.0, 1.0, 0.5, 0.5 + 0.5 * random.unit()] {
+            let x = (l.max(-f.limit) * (1.0 - t) + u.min(f.limit) * t).clamp(-f.limit, f.limit);
+            if l <= x && x <= u {
+                let (below, above) = (excess(lines.lower, x, x, 0.0), excess(lines.upper, x, x, 0.0));
+                prop_assert!(below <= 0.0 && above >= 0.0, "{f:?} over [{l:e}, {u:e}] at {x:e}: {lines:?}");
+                prop_assert!(range.0 <= x && x <= range.1);
+            }
+        }
+    }
+
     /// Against values of 60 digits, without any tolerance: the ends of the
     /// intervals, where chords touch, and the points that tangents aim at.
     #[test]

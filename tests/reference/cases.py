@@ -867,3 +867,22 @@ case("ReverseSequence/", (3, 2, 2), op("ReverseSequence x n"), n=ints(2, 3))
 case("ReverseSequence/other axes", (2, 4), op("ReverseSequence x n", batch_axis=0, time_axis=1), n=ints(4, 1))
 case("Scatter/", (2, 3), op("Scatter x i u", axis=1), i=np.array([[1], [0]], np.int64), u=(2, 1), opset=10)
 case("choice/either, by xor", (1, 6), op("Less x a -> g"), op("Less x b -> l"), op("Xor g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)
+
+QUANTISED = dict(s=0.03, z=np.array(120, np.uint8), k=0.0213, o=np.array(100, np.uint8), continuous=False)
+
+# Scores under a mask of infinities ---------------------------------------------------
+MASKED = np.where(np.tri(3) > 0, 0, -np.inf).astype(np.float32)
+case("Softmax/behind infinities", (1, 2, 3, 3), op("Add x m -> t"), op("Softmax t"), m=MASKED)
+case("Softmax/behind infinities by a choice", (2, 3, 3), op("Where c x m -> t"), op("Softmax t"), c=MASKED == 0, m=-INF)
+case("Softmax/behind infinities, other axis", (2, 3, 3), op("Add x m -> t"), op("Softmax t", axis=1), m=MASKED.T.copy())
+case("LayerNormalization/near no variance", (2, 4), op("LayerNormalization x s b"), s=(4,), b=(4,), x=[0.5, 0.5, 0.5, 0.5, 1.0, -1.0, 0.0, 0.25])
+
+# Quantised, of onnxruntime -------------------------------------------------------------
+for kind, a in (("QLinearSigmoid", {}), ("QLinearLeakyRelu", dict(alpha=0.25))):
+    case(f"quantised/{kind}", (1, 8), op("QuantizeLinear x s z -> q"), op(f"{kind} q s z k o -> p", **a, **MS), op("DequantizeLinear p k o"), **QUANTISED)
+case("quantised/QLinearAveragePool", (1, 2, 4, 4), op("QuantizeLinear x s z -> q"), op("QLinearAveragePool q s z k o -> p", kernel_shape=[2, 2], strides=[2, 2], **MS),
+     op("DequantizeLinear p k o"), **QUANTISED)
+case("quantised/QLinearGlobalAveragePool", (1, 2, 4, 4), op("QuantizeLinear x s z -> q"), op("QLinearGlobalAveragePool q s z k o -> p", **MS),
+     op("DequantizeLinear p k o"), **QUANTISED)
+case("quantised/QLinearConcat", (1, 4), op("QuantizeLinear x s z -> q"), op("QuantizeLinear x k z -> r"), op("QLinearConcat k o q s z r k z -> p", axis=1, **MS),
+     op("DequantizeLinear p k o"), **QUANTISED)

@@ -129,13 +129,6 @@ fn attend(graph: &mut Lowering, call: &Call, [q, k, v]: [Value; 3], how: Scores)
     if scores.shape() != shape {
         return Err(NodeError::shape(&[&shape, scores.shape()], "a mask that broadcasts to the scores"));
     }
-    if kept.chunks(keys).any(|row| row.iter().all(|kept| !kept)) {
-        return Err(NodeError::Value {
-            what: "the mask",
-            found: "all of the keys of a query hidden".into(),
-            accepted: "at least one key for each query, since runtimes disagree on what none gives",
-        });
-    }
     let shares = softmax::along(graph, call, &scores, [keys, 1], |i| kept[i])?;
     let shares = with_shape(&shares, vec![batch, few, many / few, tokens, keys]);
     let y = graph.apply(call, "MatMul", vec![shares, v])?;

@@ -7,7 +7,8 @@ use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
 use crate::graph::ValueId;
 use crate::onnx::tensor::Data;
 use crate::ops::{
-    Affine, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Relu, Sparse, Sqrt, Sum, Weights,
+    Affine, Clip, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Relu, Sparse, Sqrt, Sum, Weights,
+    Within,
 };
 
 type Result<T> = std::result::Result<T, NodeError>;
@@ -74,15 +75,36 @@ fn standardized(
     }
     let squares = apply(graph, call, Pow { exponent: 2.0 }, x)?;
     let variance = sharing.total(graph, call, squares, true)?;
-    // Linear bounds of a sum of squares may be negative.
-    let variance = apply(graph, call, Relu, variance)?;
     let shift = Some(Periodic::constant(epsilon));
     let sum = arithmetic::scaled(graph, call, variance, &[sharing.count], None, shift)?;
-    let root = apply(graph, call, Sqrt, Lowering::activation(&sum, 0)?)?;
+    // Bounds of a mean of squares may be negative, linear ones and those that are widened for f32; the mean never
+    // is, so that the sum is not below `epsilon`, rounded to f32 or not.
+    let low = if epsilon < f64::from(f32::MIN_POSITIVE) { 0.0 } else { epsilon };
+    let least = Clip { low: Periodic::constant(low), high: Periodic::constant(f64::INFINITY) };
+    let sum = apply(graph, call, least, Lowering::activation(&sum, 0)?)?;
+    let root = apply(graph, call, Sqrt, sum)?;
     let factor = apply(graph, call, Reciprocal, root)?;
     let factor = sharing.spread(graph, call, factor, shape)?;
     let product = graph.push(call, Op::Product(Product::Multiply), vec![x, factor], shape.to_vec())?;
-    Lowering::activation(&product, 0)
+    let product = Lowering::activation(&product, 0)?;
+    match limit(sharing.group.len() / sharing.count.max(1), epsilon) {
+        None => Ok(product),
+        Some(limit) => {
+            let within = Op::Elementwise(Arc::new(Within { limit }));
+            Lowering::activation(&graph.push(call, within, vec![product], shape.to_vec())?, 0)
+        }
+    }
+}
+
+/// The greatest absolute value of an entry over the root of the mean square of `n` entries, itself among them,
+/// and `epsilon`: its own square is at most `n` times that mean. For centred entries `sqrt(n - 1)` would do in
+/// real arithmetic; but computed in f32 their sum is not zero.
+///
+/// Evaluated in f32, the mean of squares loses `gamma_{n+4}` of itself, the other operations 8 units in the last
+/// place each; what underflows is small beside `epsilon`. `None` where there is no such bound.
+fn limit(n: usize, epsilon: f64) -> Option<f64> {
+    let rounding = (n as f64 + 64.0) * f64::from(f32::EPSILON);
+    (n > 0 && epsilon >= 1e-20 && rounding < 0.01).then(|| (n as f64).sqrt() * (1.0 + rounding))
 }
 
 /// `InstanceNormalization`, `GroupNormalization`, `LayerNormalization`, `RMSNormalization`.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ndarray::ArrayD;
 
 use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
-use crate::ops::{Affine, Exp, Groups, Op, Periodic, Product, Sparse, Weights};
+use crate::onnx::tensor::Data;
+use crate::ops::{Affine, Clip, Exp, Groups, Op, Periodic, Product, Sparse, Weights};
 
 /// `Softmax` and `LogSoftmax`.
 pub(super) fn softmax(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
@@ -19,7 +20,29 @@ pub(super) fn softmax(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, N
         [] => (1, 1),
         [members, rest @ ..] => (*members, rest.iter().product::<usize>()),
     };
+    let hidden = Lowering::activation(value, 0).ok().and_then(|id| graph.hidden.get(&id).cloned());
+    if let Some(hidden) = hidden {
+        return Ok(vec![along(graph, call, value, [members, inner], |i| !hidden[i])?]);
+    }
+    if shapes::count(&[shapes::count(shape)?, members]).is_err() {
+        return Ok(vec![over_sums(graph, call, axis)?]);
+    }
     Ok(vec![along(graph, call, value, [members, inner], |_| true)?])
+}
+
+/// As [`along`], for more entries than have differences: from the log-sum-exp of each group, with bounds that
+/// do not know that it depends on the entry.
+fn over_sums(graph: &mut Lowering, call: &Call, axis: usize) -> Result<Value, NodeError> {
+    let value = call.input(0)?.clone();
+    let end = if call.opset < 13 { value.shape().len() } else { axis + 1 };
+    let axes = (axis..end).map(|axis| axis as i64).collect();
+    let axes = Value::constant(vec![end - axis], Data::Int(axes));
+    let sums = graph.apply(call, "ReduceLogSumExp", vec![value.clone(), axes])?;
+    let log = graph.apply(call, "Sub", vec![value, sums])?;
+    let below = Clip { low: Periodic::constant(f64::NEG_INFINITY), high: Periodic::constant(0.0) };
+    let (shape, id) = (log.shape().to_vec(), Lowering::activation(&log, 0)?);
+    let log = graph.push(call, Op::Elementwise(Arc::new(below)), vec![id], shape)?;
+    if call.op == "LogSoftmax" { Ok(log) } else { graph.apply(call, "Exp", vec![log]) }
 }
 
 /// `log softmax(x)_i = -ln sum_j e^(x_j - x_i)` over groups of `members` entries that stand `inner` apart, and
@@ -41,6 +64,15 @@ pub(super) fn along(
         return Err(NodeError::shape(&[&shape], "a value that is not empty"));
     }
     let entries: Vec<usize> = (0..len).filter(|&i| kept(i)).collect();
+    if (0..len / members)
+        .any(|g| (0..members).all(|m| !kept(g / inner * members * inner + m * inner + g % inner)))
+    {
+        return Err(NodeError::Value {
+            what: "the mask",
+            found: "minus infinity for all scores of a group".into(),
+            accepted: "at least one score, since runtimes disagree on what none gives",
+        });
+    }
     // Entry i and the members of its group, in order.
     let group = |i: usize| {
         let (o, r) = (i / (members * inner), i % inner);

@@ -183,11 +183,15 @@ const LEARNT: &[Row] = &[
 const RUNTIME: &str = "com.microsoft";
 
 /// What is supported of that domain: what its quantiser and its optimizer of transformers write.
+#[rustfmt::skip]
 const OF_RUNTIME: &[Row] = &[
     row(&["QGemm"], 1, Kind::Layout, quantized::gemm),
     row(&["QLinearAdd", "QLinearMul"], 1, Kind::Layout, quantized::arithmetic),
     row(&["QuantizeLinear"], 1, Kind::Layout, quantized::quantize),
     row(&["DequantizeLinear"], 1, Kind::Layout, quantized::dequantize),
+    row(&["QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool"], 1, Kind::Layout,
+        quantized::single),
+    row(&["QLinearConcat"], 1, Kind::Layout, quantized::concat),
     row(&["Attention"], 1, Kind::Composite, attention::of_layer),
     row(&["MultiHeadAttention"], 1, Kind::Composite, attention::of_heads),
     row(
@@ -229,6 +233,12 @@ pub(super) fn find(domain: &str, op: &str) -> Result<&'static Row, &'static str>
     }
     if domain == RUNTIME {
         let row = OF_RUNTIME.iter().find(|row| row.names.contains(&op));
+        if op == "QLinearSoftmax" {
+            return Err("onnxruntime computes it in integers, otherwise than its parts say; quantise as QDQ");
+        }
+        if matches!(op, "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM") {
+            return Err("its scale depends on the input; quantise with fixed scales");
+        }
         return row
             .ok_or("of com.microsoft, and not supported by this version; export it by standard operators");
     }
