@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Call, Lowering, NodeError, Value, label, table};
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
 use crate::onnx::tensor::{Data, Tensor};
 
 /// `If`.
@@ -61,7 +61,7 @@ pub(in crate::onnx) fn needed_nodes<'a>(
     graph: &'a GraphProto,
     hidden: &[&'a str],
 ) -> (Vec<bool>, HashSet<&'a str>) {
-    let mut wanted: HashSet<&str> = graph.output.iter().map(|output| output.name()).collect();
+    let mut wanted: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
     wanted.extend(hidden);
     let mut needed = vec![false; graph.node.len()];
     for (i, node) in graph.node.iter().enumerate().rev() {
@@ -78,7 +78,7 @@ pub(in crate::onnx) fn needed_nodes<'a>(
 fn reads<'a>(node: &'a NodeProto, wanted: &mut HashSet<&'a str>) {
     wanted.extend(node.input.iter().map(String::as_str));
     for branch in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
-        wanted.extend(branch.output.iter().map(|output| output.name()));
+        wanted.extend(branch.output.iter().map(ValueInfoProto::name));
         branch.node.iter().for_each(|node| reads(node, wanted));
     }
 }
