@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::proto::attribute_proto::AttributeType;
-use super::proto::{AttributeProto, NodeProto};
+use super::proto::{AttributeProto, GraphProto, NodeProto};
 use super::tensor::{Tensor, TensorError};
 
 /// The attributes of one node.
@@ -215,6 +215,15 @@ impl<'a> Attributes<'a> {
                 problem: Box::new(problem),
             }),
         }
+    }
+
+    /// A graph, such as a branch of `If`.
+    ///
+    /// # Errors
+    ///
+    /// If the attribute is not one GRAPH.
+    pub fn graph(self, name: &str) -> Result<Option<&'a GraphProto>, AttributeError> {
+        Ok(self.find(name, AttributeType::Graph)?.and_then(|found| found.g.as_deref()))
     }
 
     /// The attribute `name`, if it is there, checked to be of type `expected`.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::attributes::Attributes;
 use super::file::{self, FileError};
-use super::lower::{Lowering, NodeError, Value, label, unsupported};
+use super::lower::{Lowering, NodeError, Value, label, needed_nodes, unsupported};
 use super::proto::tensor_proto::DataType;
 use super::proto::tensor_shape_proto::dimension::Value as Length;
 use super::proto::type_proto::Value as Type;
@@ -390,6 +390,7 @@ fn finish(
     let seen = names.chain(hidden.iter().map(|name| ("hidden value", *name))).map(|(kind, name)| {
         match lowering.value(name) {
             Some(Value::Activation { id, shape }) => {
+                lowering.finite(*id).map_err(|problem| (problem.to_string(), "finite numbers"))?;
                 Ok((*id, Port { name: name.to_owned(), shape: shape.clone() }))
             }
             found => {
@@ -428,22 +429,6 @@ fn finish(
     let mut outputs: Vec<Port> = seen.into_iter().map(|(_, port)| port).collect();
     let hidden = outputs.split_off(outputs.len() - hidden.len());
     Ok(Ports { graph, inputs, outputs, hidden })
-}
-
-/// The nodes that the outputs depend on, and the names that these refer to. An
-/// absent input has the empty name, which is no output's.
-fn needed_nodes<'a>(graph: &'a GraphProto, hidden: &[&'a str]) -> (Vec<bool>, HashSet<&'a str>) {
-    let mut wanted: HashSet<&str> = graph.output.iter().map(super::proto::ValueInfoProto::name).collect();
-    wanted.extend(hidden);
-    let mut needed = vec![false; graph.node.len()];
-    for (i, node) in graph.node.iter().enumerate().rev() {
-        if node.output.iter().any(|o| !o.is_empty() && wanted.contains(o.as_str())) {
-            needed[i] = true;
-            wanted.extend(node.input.iter().map(String::as_str));
-        }
-    }
-    wanted.remove("");
-    (needed, wanted)
 }
 
 /// The shape of one network input, or what was found and what is accepted.

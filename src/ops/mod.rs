@@ -29,6 +29,7 @@ mod scale;
 mod sparse;
 mod steps;
 mod sum;
+mod trigonometric;
 mod weights;
 
 pub use affine::{Affine, SingleError};
@@ -38,15 +39,16 @@ pub use dense::Dense;
 pub use elementwise::Function;
 pub use exponential::{Elu, Erf, Exp, Gelu, GeluTanh, Mish, Sigmoid, Silu, Softplus, Tanh};
 pub use panel::{Order, PanelAdjoint, Workspace};
-pub use piecewise::{Abs, Clip, HardSwish, LeakyRelu, Relu, Sign};
+pub use piecewise::{Abs, Clip, HardSwish, LeakyRelu, Relu, Sign, Within};
 pub use planes::{Plane, Term};
 pub use power::{Cos, Log, Pow, Reciprocal, Sin, Softsign, Sqrt};
 pub use product::{MatMul, Product};
 pub use relaxation::{Hint, Line, Lines, Shape};
 pub use scale::Scale;
 pub use sparse::{Groups, Sparse};
-pub use steps::{Rounding, Staircase, Step};
+pub use steps::{Rounding, Shrink, Staircase, Step};
 pub use sum::Sum;
+pub use trigonometric::Trigonometric;
 pub use weights::{Periodic, Pick, Weights};
 
 use std::sync::Arc;

@@ -159,6 +159,69 @@ impl Function for Clip {
     }
 }
 
+/// The identity, of values that are known to lie in `[-limit, limit]` whatever intervals say: as a normalised
+/// entry does, by what it is divided by.
+#[derive(Clone, Debug)]
+pub struct Within {
+    /// The greatest absolute value.
+    pub limit: f64,
+}
+
+impl Function for Within {
+    fn name(&self) -> &'static str {
+        "within"
+    }
+    fn is_uniform(&self) -> bool {
+        true
+    }
+    fn slope(&self, _: usize, _: f64) -> Option<f64> {
+        Some(1.0)
+    }
+    fn single_rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
+    }
+    fn eval(&self, _: usize, x: f64) -> f64 {
+        x
+    }
+    fn rounding(&self, _: f64, _: f64) -> f64 {
+        0.0
+    }
+    fn range(&self, _: usize, lower: f64, upper: f64) -> (f64, f64) {
+        if lower.is_nan() || upper.is_nan() {
+            return (f64::NAN, f64::NAN);
+        }
+        (lower.clamp(-self.limit, self.limit), upper.clamp(-self.limit, self.limit))
+    }
+    fn lines(&self, i: usize, lower: f64, upper: f64, hint: Hint) -> Lines {
+        let range = self.range(i, lower, upper);
+        let mut lines = Lines::constant(range);
+        if (upper - lower).is_finite() && lower < upper {
+            // Any mixture of the value itself, which keeps all that is known of it, and of the limit.
+            let mixture = |hint: Option<f64>, limit: f64, reached: bool| {
+                let share = hint.filter(|t| !t.is_nan() && reached).map_or(1.0, |t| t.clamp(0.0, 1.0));
+                // The share of the limit, rounded away from 0.
+                let rest = (1.0 - share).next_up() * limit.abs();
+                let offset = if share == 1.0 { 0.0 } else { rest.next_up().copysign(limit) };
+                Line { slope: share, offset }
+            };
+            lines.lower = mixture(hint.lower, -self.limit, lower < -self.limit);
+            lines.upper = mixture(hint.upper.map(|t| 1.0 - t), self.limit, upper > self.limit);
+        }
+        lines
+    }
+    fn derivative(&self, _: usize, _: f64, _: f64) -> (f64, f64) {
+        (1.0, 1.0)
+    }
+    fn slopes(&self) -> Option<[f64; 2]> {
+        Some([1.0, 1.0])
+    }
+    fn split_point(&self, _: usize, _: f64, _: f64) -> Option<f64> {
+        None
+    }
+    fn apply32(&self, _: usize, _: &mut [f32]) {}
+    fn apply64(&self, _: usize, _: &mut [f64]) {}
+}
+
 /// `|x|`.
 #[derive(Clone, Debug)]
 pub struct Abs;

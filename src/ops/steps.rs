@@ -1,6 +1,7 @@
-//! Elementwise functions with steps: rounding to integers, and comparison with a constant. They are not
+//! Elementwise functions with steps: rounding to integers, comparison with a constant, thresholds. They are not
 //! continuous, so no bound of them shrinks with its input; ranges and lines hold all the same.
 
+use super::elementwise::single_units;
 use super::relaxation::greatest;
 use super::{Function, Hint, Line, Lines, Periodic};
 
@@ -212,14 +213,20 @@ fn stairs((lower, upper): (f64, f64), (least, most): (f64, f64), rises: &[(f64, 
     let above: Vec<(f64, f64)> = above.chain([(lower, least)]).collect();
     let below = rises.iter().map(|&(_, last, level)| (last, level - 1.0));
     let below: Vec<(f64, f64)> = below.chain([(upper, most)]).collect();
-    let middle = 0.5 * lower + 0.5 * upper;
+    tighten(&mut lines, 0.5 * lower + 0.5 * upper, [&below, &above], |slope| slope > 0.0);
+    lines
+}
+
+/// Replaces constants by the lines that are better in the `middle`, of those through two points of the corners
+/// that they have to be below and above, with slopes that will do.
+fn tighten(lines: &mut Lines, middle: f64, [below, above]: [&[(f64, f64)]; 2], fits: fn(f64) -> bool) {
     // The slopes between all pairs of corners; there are few.
     let slopes = |points: &[(f64, f64)]| -> Vec<f64> {
         let pairs = points.iter().flat_map(|p| points.iter().map(move |q| (q.1 - p.1) / (q.0 - p.0)));
-        pairs.filter(|slope| *slope > 0.0 && slope.is_finite()).collect()
+        pairs.filter(|slope| fits(*slope) && slope.is_finite()).collect()
     };
-    let mut best = most;
-    for slope in slopes(&above) {
+    let mut best = lines.upper.offset;
+    for slope in slopes(above) {
         // Rounded once, and then up.
         let offset = greatest(above.iter().map(|&(x, y)| (-slope).mul_add(x, y))).next_up();
         let value = slope.mul_add(middle, offset);
@@ -227,13 +234,115 @@ fn stairs((lower, upper): (f64, f64), (least, most): (f64, f64), rises: &[(f64, 
             (best, lines.upper) = (value, Line { slope, offset });
         }
     }
-    let mut best = least;
-    for slope in slopes(&below) {
+    let mut best = lines.lower.offset;
+    for slope in slopes(below) {
         let offset = (-greatest(below.iter().map(|&(x, y)| -(-slope).mul_add(x, y)))).next_down();
         let value = slope.mul_add(middle, offset);
         if offset.is_finite() && value > best {
             (best, lines.lower) = (value, Line { slope, offset });
         }
     }
-    lines
+}
+
+/// `x + bias` below `low`, else `x - bias` above `high`, else 0: ONNX `Shrink`, and without `low` and bias
+/// `ThresholdedRelu`.
+#[derive(Clone, Debug)]
+pub struct Shrink {
+    /// Where the left branch ends; may be `-inf`.
+    pub low: f64,
+    /// Where the right branch starts.
+    pub high: f64,
+    /// How far branches are moved toward 0.
+    pub bias: f64,
+}
+
+impl Shrink {
+    /// The straight pieces over `[lower, upper]`, each with its ends: there, a value that the piece comes up to,
+    /// and a bound on what that value has rounded.
+    fn pieces(&self, lower: f64, upper: f64) -> Vec<[(f64, f64, f64); 2]> {
+        let right = self.low.max(self.high);
+        let sides = [
+            (lower < self.low, lower, upper.min(self.low), Some(self.bias)),
+            (upper >= self.low && lower <= self.high, lower.max(self.low), upper.min(self.high), None),
+            (upper > self.high && upper >= self.low, lower.max(right), upper, Some(-self.bias)),
+        ];
+        let piece = |(_, from, to, shift): (bool, f64, f64, Option<f64>)| {
+            [from, to].map(|x| {
+                let y = shift.map_or(0.0, |shift| x + shift);
+                let rounds = shift.is_some_and(|shift| shift != 0.0);
+                (x, y, if rounds { f64::EPSILON * y.abs() } else { 0.0 })
+            })
+        };
+        let there = sides.into_iter().filter(|&(there, from, to, _)| there && from <= to);
+        there.map(piece).collect()
+    }
+}
+
+impl Function for Shrink {
+    fn name(&self) -> &'static str {
+        "shrink"
+    }
+    fn is_uniform(&self) -> bool {
+        true
+    }
+    fn parameters(&self) -> usize {
+        [self.low, self.high, self.bias].iter().filter(|x| x.is_finite()).count()
+    }
+    fn eval(&self, _: usize, x: f64) -> f64 {
+        if x < self.low {
+            x + self.bias
+        } else if x > self.high {
+            x - self.bias
+        } else if x.is_nan() {
+            x
+        } else {
+            0.0
+        }
+    }
+    fn rounding(&self, _: f64, y: f64) -> f64 {
+        if self.bias == 0.0 { 0.0 } else { f64::EPSILON * y.abs() }
+    }
+    fn single_rounding(&self, _: f64, output: f64) -> f64 {
+        if self.bias == 0.0 { 0.0 } else { single_units(output) }
+    }
+    fn range(&self, _: usize, lower: f64, upper: f64) -> (f64, f64) {
+        if lower.is_nan() || upper.is_nan() {
+            return (f64::NAN, f64::NAN);
+        }
+        let (least, most) = self.pieces(lower, upper).as_flattened().iter().fold(
+            (f64::INFINITY, f64::NEG_INFINITY),
+            |(least, most), &(_, y, error)| match error {
+                0.0 => (least.min(y), most.max(y)),
+                _ => (least.min((y - error).next_down()), most.max((y + error).next_up())),
+            },
+        );
+        // Of an interval that holds nothing.
+        if least <= most { (least, most) } else { (f64::NAN, f64::NAN) }
+    }
+    fn lines(&self, i: usize, lower: f64, upper: f64, _: Hint) -> Lines {
+        let range = self.range(i, lower, upper);
+        let mut lines = Lines::constant(range);
+        if (upper - lower).is_finite() && (range.1 - range.0).is_finite() && lower < upper {
+            let pieces = self.pieces(lower, upper);
+            let corners = |side: f64| -> Vec<(f64, f64)> {
+                let end = |&(x, y, error): &(f64, f64, f64)| match (error, side > 0.0) {
+                    (0.0, _) => (x, y),
+                    (_, true) => (x, (y + error).next_up()),
+                    (_, false) => (x, (y - error).next_down()),
+                };
+                pieces.as_flattened().iter().map(end).collect()
+            };
+            let middle = 0.5 * lower + 0.5 * upper;
+            tighten(&mut lines, middle, [&corners(-1.0), &corners(1.0)], |_| true);
+        }
+        lines
+    }
+    fn split_point(&self, _: usize, lower: f64, upper: f64) -> Option<f64> {
+        let middle = 0.5 * lower + 0.5 * upper;
+        let inside = [self.low, self.high].into_iter().filter(|at| lower < *at && *at < upper);
+        inside.min_by(|a, b| (a - middle).abs().total_cmp(&(b - middle).abs()))
+    }
+    fn guide(&self, _: usize, x: f64) -> Option<f64> {
+        Some(f64::from(x < self.low || x > self.high))
+    }
 }

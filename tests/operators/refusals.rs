@@ -93,7 +93,9 @@ fn operators_that_are_not_supported() {
             ("Cast x to=8", &["accepted: floating-point"]),
             ("Frobnicate x", &["not supported", "unknown"]),
             ("ArgMax x", &["not supported"]),
-            ("If x", &["not supported", "control flow"]),
+            ("If x", &["input 0", "must be a constant"]),
+            ("If true", &["then_branch", "a graph without inputs"]),
+            ("If two", &["input 0", "truth values"]),
             ("Loop x", &["not supported", "control flow"]),
         ],
     );
@@ -128,6 +130,26 @@ fn operands_that_depend_on_the_input_or_do_not() {
 }
 
 #[test]
+fn attention_that_is_not_supported() {
+    refused_nodes(
+        &[1, 3, 4],
+        &[
+            ("Attention x x x q_num_heads=3 kv_num_heads=2", &["q_num_heads", "divisor"]),
+            ("Attention x x x kv_num_heads=2", &["q_num_heads is 0", "divisor"]),
+            ("Attention x x x _ x x q_num_heads=2 kv_num_heads=2", &["past_key is given", "whole sequences"]),
+            ("Attention x x x _ _ _ i1 q_num_heads=2 kv_num_heads=2", &["nonpad_kv_seqlen is given"]),
+            ("Attention x x x i1 q_num_heads=2 kv_num_heads=2", &["input 3", "truth values or floating"]),
+            ("Attention x x x low q_num_heads=2 kv_num_heads=2", &["minus infinity for all scores"]),
+            ("Attention x x x nan q_num_heads=2 kv_num_heads=2", &["not a number"]),
+            ("Attention x x x q_num_heads=1 kv_num_heads=2", &["queries, keys and values that fit"]),
+            ("Attention x x x q_num_heads=2 kv_num_heads=2 scale=-0.5", &["scale", "above zero"]),
+            ("Attention x x x q_num_heads=2 kv_num_heads=2 softcap=-1.0", &["softcap", "not negative"]),
+            ("Attention x x x q_num_heads=2 kv_num_heads=2 -> a b c y", &["4 outputs", "accepted: 3"]),
+        ],
+    );
+}
+
+#[test]
 fn attributes_and_constants() {
     refused_nodes(
         VECTOR,
@@ -141,6 +163,10 @@ fn attributes_and_constants() {
             ("Pow x exponents", &["one finite value"]),
             ("LeakyRelu x alpha=inf", &["alpha", "finite"]),
             ("LeakyRelu x alpha=1", &["alpha", "INT", "expected FLOAT"]),
+            ("Shrink x lambd=nan", &["lambd", "finite"]),
+            ("ThresholdedRelu x alpha=inf", &["alpha", "finite"]),
+            ("LpNormalization x p=3", &["p is 3", "1 or 2"]),
+            ("ReverseSequence x i1 batch_axis=0 time_axis=0", &["a length that fits"]),
             ("Gelu x approximate=fast", &["fast", "none or tanh"]),
             ("Softmax x axis=2", &["axis is 2", "accepted: an axis"]),
             ("Transpose x perm=0,0", &["perm", "every axis once"]),

@@ -73,6 +73,15 @@ pub(crate) fn functions(random: &mut Random, len: usize) -> Vec<Arc<dyn Function
         Arc::new(Silu),
         Arc::new(Mish),
         Arc::new(Softsign),
+        Arc::new(Trigonometric::Tan),
+        Arc::new(Trigonometric::Asin),
+        Arc::new(Trigonometric::Acos),
+        Arc::new(Trigonometric::Atan),
+        Arc::new(Trigonometric::Sinh),
+        Arc::new(Trigonometric::Cosh),
+        Arc::new(Trigonometric::Asinh),
+        Arc::new(Trigonometric::Acosh),
+        Arc::new(Trigonometric::Atanh),
     ]
 }
 

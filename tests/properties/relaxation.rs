@@ -64,6 +64,16 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
         Link::Scale(Some(Box::new(constant(scale))), Some(Box::new(constant(shift))))
     };
     let clip = || Link::Function(Arc::new(Clip { low: constant(-1.0), high: constant(2.0) }));
+    for (low, high, bias) in [
+        (f64::NEG_INFINITY, 1.0, 0.0),
+        (f64::NEG_INFINITY, -0.5, 0.0),
+        (-0.5, 0.5, 0.0),
+        (-0.5, 0.5, f64::from(0.3f32)),
+        (-0.25, 0.25, -1.0),
+        (0.5, -0.5, 0.25),
+    ] {
+        all.push(Arc::new(Shrink { low, high, bias }));
+    }
     for inclusive in [false, true] {
         let step = Step { threshold: constant(random.unit()), inclusive };
         all.push(Arc::new(step.clone()));
@@ -86,8 +96,22 @@ fn steps(random: &mut Random, all: &mut Vec<Arc<dyn Function>>) {
 
 /// An interval of any size, at times around or beside a special point.
 fn interval(random: &mut Random) -> (f64, f64) {
-    let special =
-        [0.0, 0.0, 0.0, 1.0, -1.0, 3.0, -3.0, 2f64.sqrt(), -1.4185, std::f64::consts::PI, 1e-310, 700.0];
+    let special = [
+        0.0,
+        0.0,
+        0.0,
+        1.0,
+        -1.0,
+        3.0,
+        -3.0,
+        0.5,
+        -0.5,
+        2f64.sqrt(),
+        -1.4185,
+        std::f64::consts::PI,
+        1e-310,
+        700.0,
+    ];
     let power = |random: &mut Random| 10f64.powf(7.0 * random.unit().abs().powi(2) * random.unit());
     let centre = match random.below(3) {
         0 => special[random.below(special.len())],
@@ -135,7 +159,7 @@ proptest! {
                 continue;
             }
             for k in 0..40 {
-                let near = [l, u, 0.5 * l + 0.5 * u, 0.0, 3.0, -3.0][random.below(6)];
+                let near = [l, u, 0.5 * l + 0.5 * u, 0.0, 0.5, -0.5, 3.0, -3.0][random.below(8)];
                 let x = match k {
                     0 => l,
                     1 => u,
@@ -224,6 +248,25 @@ proptest! {
                 "{f:?} entry {i} over [{l}, {u}]: {lines:?} at the centre {} {}, envelopes {envelope:?}",
                 at(lines.lower), at(lines.upper)
             );
+        }
+    }
+
+    /// Of values that are known to be small, whatever their interval says.
+    #[test]
+    fn lines_and_ranges_hold_within_a_limit(seed: u64) {
+        let mut random = Random::new(seed);
+        let f = Within { limit: 3.0 * random.unit().abs() + 0.1 };
+        let (l, u) = interval(&mut random);
+        let hint = hint(&mut random);
+        let (lines, range) = (f.lines(0, l, u, hint), f.range(0, l, u));
+        prop_assert!(range.0 <= range.1 && -f.limit <= range.0 && range.1 <= f.limit);
+        for t in [0.0, 1.0, 0.5, 0.5 + 0.5 * random.unit()] {
+            let x = (l.max(-f.limit) * (1.0 - t) + u.min(f.limit) * t).clamp(-f.limit, f.limit);
+            if l <= x && x <= u {
+                let (below, above) = (excess(lines.lower, x, x, 0.0), excess(lines.upper, x, x, 0.0));
+                prop_assert!(below <= 0.0 && above >= 0.0, "{f:?} over [{l:e}, {u:e}] at {x:e}: {lines:?}");
+                prop_assert!(range.0 <= x && x <= range.1);
+            }
         }
     }
 

@@ -106,6 +106,17 @@ impl Way {
             "sin" => Some(x.sin()),
             "cos" => Some(x.cos()),
             "log" => Some(x.ln()),
+            "tan" => Some(x.tan()),
+            "asin" => Some(x.asin()),
+            "acos" => Some(std::f32::consts::FRAC_PI_2 - x.asin()),
+            "atan" => Some(x.atan()),
+            "sinh" => {
+                Some((0.5 * x).exp() * (0.5 * x).exp() * 0.5 - 0.5 * (-x).exp()).filter(|y| y.is_finite())
+            }
+            "cosh" => Some(x.cosh()),
+            "asinh" => Some((x.abs() + (x * x + 1.0).sqrt()).ln().copysign(x)).filter(|y| y.is_finite()),
+            "acosh" => Some(x.acosh()),
+            "atanh" => Some(0.5 * ((1.0 + x) / (1.0 - x)).ln()),
             _ => None,
         };
         let off = if exact { 0.0 } else { [-6.0, 0.0, 6.0][random.below(3)] };

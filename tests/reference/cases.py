@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 CASES = []
 
@@ -775,3 +775,114 @@ case("MeanVarianceNormalization/one axis", (2, 5), op("MeanVarianceNormalization
 case("LRN/size 3", (1, 5, 2, 2), op("LRN x", size=3, alpha=0.3, beta=0.6, bias=1.5))
 case("LRN/defaults", (1, 4, 3, 1), op("LRN x", size=5))
 case("Mean/of three", (1, 3), op("Neg x -> n"), op("Mean x n c"), c=(3,))
+
+# Attention -------------------------------------------------------------------
+def attention(name, q, k, v, *operands, **rest):
+    """Queries, keys and values that are the input through constants."""
+    case(f"Attention/{name}", (1, 3, 4), op("MatMul x wq -> q"), op("MatMul x wk -> k"), op("MatMul x wv -> v"),
+         *operands, wq=(4, q), wk=(4, k), wv=(4, v), opset=23, radius=1 / 64, **rest)
+
+
+for a in ({}, dict(scale=0.3), dict(is_causal=1), dict(softcap=0.75), dict(softcap=2.0, is_causal=1)):
+    attention(tag(**a) or "plain", 6, 6, 6, op("Attention q k v", q_num_heads=2, kv_num_heads=2, **a))
+attention("one head", 6, 6, 2, op("Attention q k v", q_num_heads=1, kv_num_heads=1))
+attention("groups of heads", 12, 6, 4, op("Attention q k v", q_num_heads=4, kv_num_heads=2))
+attention("one head for many", 12, 3, 3, op("Attention q k v", q_num_heads=4, kv_num_heads=1))
+attention("heads apart", 6, 6, 4, *[op(f"Reshape {n} s -> {n}r") for n in "qkv"], *[op(f"Transpose {n}r -> {n}t", perm=[0, 2, 1, 3]) for n in "qkv"],
+          op("Attention qt kt vt"), s=ints(1, 3, 2, -1))
+SEEN = np.array([[True, False, True], [True, True, True], [False, False, True]])
+attention("mask of truths", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2), m=SEEN)
+attention("mask of truths, causal", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2, is_causal=1), m=SEEN | (np.eye(3) > 0))
+attention("mask of numbers", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2), m=(1, 2, 3, 3))
+attention("mask of numbers, some infinite", 6, 6, 6, op("Attention q k v m", q_num_heads=2, kv_num_heads=2, softcap=1.5),
+          m=np.where(SEEN, 0.5, -np.inf).astype(np.float32))
+attention("mask that depends on the input", 6, 6, 6, op("Transpose x -> t", perm=[0, 2, 1]), op("MatMul x t -> m"),
+          op("Attention q k v m", q_num_heads=2, kv_num_heads=2))
+case("Attention/of other keys", (1, 2, 6), op("Attention x k v", q_num_heads=2, kv_num_heads=1), k=(1, 5, 3), v=(1, 5, 4), opset=23)
+
+# Of onnxruntime, as its optimizer of transformers writes -----------------------
+case("MultiHeadAttention/plain", (1, 3, 4), op("MatMul x w -> q"), op("MultiHeadAttention q x x", num_heads=2, **MS), w=(4, 4), radius=1 / 64)
+case("MultiHeadAttention/bias, causal, scale", (1, 3, 4), op("MultiHeadAttention x x x b", num_heads=2, unidirectional=1, scale=0.4, **MS), b=(12,), radius=1 / 64)
+case("MultiHeadAttention/added", (1, 3, 4), op("MultiHeadAttention x x x _ _ m", num_heads=2, **MS), m=(1, 2, 3, 3), radius=1 / 64)
+case("MultiHeadAttention/hidden", (1, 3, 4), op("MultiHeadAttention x x x _ m", num_heads=2, **MS), m=np.array([[1, 1, 0]], np.int32), radius=1 / 64)
+case("Attention of onnxruntime/plain", (1, 3, 4), op("Attention x w b", num_heads=2, **MS), w=(4, 12), b=(12,), radius=1 / 64)
+case("Attention of onnxruntime/causal", (1, 3, 4), op("Attention x w b", num_heads=2, unidirectional=1, **MS), w=(4, 12), b=(12,), radius=1 / 64)
+case("Attention of onnxruntime/marks", (1, 3, 4), op("Attention x w b m", num_heads=2, **MS), w=(4, 12), b=(12,), m=np.array([[1, 0, 1]], np.int32), radius=1 / 64)
+case("Attention of onnxruntime/length", (1, 3, 4), op("Attention x w b m", num_heads=2, **MS), w=(4, 12), b=(12,), m=np.array([2], np.int32), radius=1 / 64)
+case("SkipLayerNormalization/plain", (1, 2, 4), op("MatMul x w -> h"), op("SkipLayerNormalization x h g c", **MS), w=(4, 4), g=(4,), c=(4,), radius=1 / 64)
+case("SkipLayerNormalization/bias, and its sum", (1, 2, 4), op("MatMul x w -> h"), op("SkipLayerNormalization x h g c b -> l _ _ s", epsilon=0.01, **MS),
+     op("Add l s"), w=(4, 4), g=(4,), c=(4,), b=(4,), radius=1 / 64)
+case("SkipSimplifiedLayerNormalization/plain", (1, 2, 4), op("MatMul x w -> h"), op("SkipSimplifiedLayerNormalization x h g", epsilon=1e-5, **MS),
+     w=(4, 4), g=(4,), radius=1 / 64)
+for kind in ("BiasGelu", "FastGelu"):
+    case(f"{kind}/", (2, 3), op(f"{kind} x b", **MS), b=(3,))
+for kind in ("Gelu", "FastGelu", "QuickGelu"):
+    case(f"{kind} of onnxruntime/", (2, 3), op(f"{kind} x", **MS))
+case("QuickGelu/alpha", (2, 3), op("QuickGelu x", alpha=0.5, **MS))
+for a in ({}, dict(transA=1, transB=1, alpha=0.5), dict(transB=1, alpha=-2.0)):
+    case(f"FusedMatMul/{tag(**a) or 'plain'}", (2, 3, 3), op("MatMul x w -> h"), op("FusedMatMul x h", **a, **MS), w=(3, 3))
+
+# Trigonometric functions and thresholds ----------------------------------------
+for kind, between, first in (("Tan", (-1.4, 1.4), 7), ("Asin", (-0.9, 0.9), 7), ("Acos", (-0.9, 0.9), 7), ("Atan", (-4, 4), 7), ("Sinh", (-3, 3), 9),
+                             ("Cosh", (-3, 3), 9), ("Asinh", (-9, 9), 9), ("Acosh", (1.25, 9), 9), ("Atanh", (-0.9, 0.9), 9)):
+    for opset in (first, 22):
+        case(f"{kind}/opset {opset}", (2, 3), op(f"{kind} x"), between=between, opset=opset)
+for a in ({}, dict(alpha=0.25), dict(alpha=-0.5), dict(alpha=0.0)):
+    case(f"ThresholdedRelu/{tag(**a) or 'default'}", (2, 4), op("ThresholdedRelu x", **a), continuous=False)
+case("ThresholdedRelu/at the threshold", (1, 3), op("ThresholdedRelu x", alpha=0.5), x=[0.5, 0.4375, 0.5625], continuous=False)
+for a in ({}, dict(bias=0.5), dict(lambd=1.0, bias=0.3), dict(lambd=0.25, bias=-0.5), dict(lambd=-0.5, bias=0.25)):
+    case(f"Shrink/{tag(**a) or 'default'}", (2, 4), op("Shrink x", **a), continuous=False)
+case("Shrink/at the thresholds", (1, 4), op("Shrink x", lambd=0.5, bias=0.25), x=[0.5, -0.5, 0.53125, -0.53125], continuous=False)
+
+# Norms over windows --------------------------------------------------------------
+for p in (1, 2):
+    case(f"LpPool/p={p}", (1, 2, 5, 6), op("LpPool x", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], p=p), opset=18, continuous=False)
+    case(f"GlobalLpPool/p={p}", (1, 2, 3, 4), op("GlobalLpPool x", p=p))
+case("LpPool/opset 11", (1, 2, 6), op("LpPool x", kernel_shape=[2]), opset=11)
+case("LpPool/dilated", (1, 2, 6), op("LpPool x", kernel_shape=[2], dilations=[2]), opset=18)
+case("LpPool/SAME_UPPER", (1, 2, 5), op("LpPool x", kernel_shape=[3], strides=[2], auto_pad="SAME_UPPER"), opset=22)
+
+# Branches that are known ------------------------------------------------------------
+def branch(*nodes, **tensors):
+    """A graph that gives `r`, and reads names around it."""
+    made = [helper.make_node(kind, reads.split(), writes.split(), **rest) for kind, reads, writes, rest in nodes]
+    result = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+    return helper.make_graph(made, "branch", [], [result], [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in tensors.items()])
+
+
+TRUE = np.array(True)
+case("If/then", (1, 3), op("If c", then_branch=branch(op("Mul x k -> m"), op("Add m k -> r"), k=[2.0]), else_branch=branch(op("Neg x -> r"))), c=TRUE)
+case("If/else", (1, 3), op("If c", then_branch=branch(op("Mul x k -> r"), k=[2.0]), else_branch=branch(op("Relu x -> m"), op("Mul m w -> r"))), c=~TRUE, w=(3,))
+case("If/by the shape", (1, 3), op("Shape x -> s"), op("Size s -> n"), op("Equal n two -> c"),
+     op("If c", then_branch=branch(op("MatMul x w -> r")), else_branch=branch(op("Identity x -> r"))), two=scalar(2), w=(3, 2))
+case("If/twice, of equal names", (1, 3), op("If c -> t", then_branch=branch(op("Mul x k -> r"), k=[2.0]), else_branch=branch(op("Neg x -> r"))),
+     op("If d", then_branch=branch(op("Neg t -> r")), else_branch=branch(op("Add t k -> r"), k=[-1.0])), c=TRUE, d=~TRUE)
+case("If/inside another", (1, 3), op("If c", then_branch=branch(op("If d -> m", then_branch=branch(op("Neg x -> r")), else_branch=branch(op("Mul x w -> r"))),
+     op("Exp m -> r")), else_branch=branch(op("Neg x -> r"))), c=TRUE, d=~TRUE, w=(3,))
+
+# Rarer movements -----------------------------------------------------------------
+case("EyeLike/", (3, 4), op("EyeLike x -> e"), op("Mul x e"))
+case("EyeLike/shifted", (3, 4), op("EyeLike x -> e", k=-1, dtype=TensorProto.FLOAT), op("Add x e"))
+case("ReverseSequence/", (3, 2, 2), op("ReverseSequence x n"), n=ints(2, 3))
+case("ReverseSequence/other axes", (2, 4), op("ReverseSequence x n", batch_axis=0, time_axis=1), n=ints(4, 1))
+case("Scatter/", (2, 3), op("Scatter x i u", axis=1), i=np.array([[1], [0]], np.int64), u=(2, 1), opset=10)
+case("choice/either, by xor", (1, 6), op("Less x a -> g"), op("Less x b -> l"), op("Xor g l -> m"), op("Where m x z"), a=-0.5, b=0.5, z=0.0, continuous=False)
+
+QUANTISED = dict(s=0.03, z=np.array(120, np.uint8), k=0.0213, o=np.array(100, np.uint8), continuous=False)
+
+# Scores under a mask of infinities ---------------------------------------------------
+MASKED = np.where(np.tri(3) > 0, 0, -np.inf).astype(np.float32)
+case("Softmax/behind infinities", (1, 2, 3, 3), op("Add x m -> t"), op("Softmax t"), m=MASKED)
+case("Softmax/behind infinities by a choice", (2, 3, 3), op("Where c x m -> t"), op("Softmax t"), c=MASKED == 0, m=-INF)
+case("Softmax/behind infinities, other axis", (2, 3, 3), op("Add x m -> t"), op("Softmax t", axis=1), m=MASKED.T.copy())
+case("LayerNormalization/near no variance", (2, 4), op("LayerNormalization x s b"), s=(4,), b=(4,), x=[0.5, 0.5, 0.5, 0.5, 1.0, -1.0, 0.0, 0.25])
+
+# Quantised, of onnxruntime -------------------------------------------------------------
+for kind, a in (("QLinearSigmoid", {}), ("QLinearLeakyRelu", dict(alpha=0.25))):
+    case(f"quantised/{kind}", (1, 8), op("QuantizeLinear x s z -> q"), op(f"{kind} q s z k o -> p", **a, **MS), op("DequantizeLinear p k o"), **QUANTISED)
+case("quantised/QLinearAveragePool", (1, 2, 4, 4), op("QuantizeLinear x s z -> q"), op("QLinearAveragePool q s z k o -> p", kernel_shape=[2, 2], strides=[2, 2], **MS),
+     op("DequantizeLinear p k o"), **QUANTISED)
+case("quantised/QLinearGlobalAveragePool", (1, 2, 4, 4), op("QuantizeLinear x s z -> q"), op("QLinearGlobalAveragePool q s z k o -> p", **MS),
+     op("DequantizeLinear p k o"), **QUANTISED)
+case("quantised/QLinearConcat", (1, 4), op("QuantizeLinear x s z -> q"), op("QuantizeLinear x k z -> r"), op("QLinearConcat k o q s z r k z -> p", axis=1, **MS),
+     op("DequantizeLinear p k o"), **QUANTISED)

@@ -6,7 +6,7 @@ Each is the sum of two doubles, `high` (the nearest) and `low`. Needs mpmath.
 import random
 from pathlib import Path
 
-from mpmath import diff, erf, erfc, exp, expm1, cos, log, log1p, mp, mpf, pi, sin, sqrt, tanh, workdps
+from mpmath import acos, acosh, asin, asinh, atan, atanh, cosh, diff, erf, erfc, exp, expm1, cos, log, log1p, mp, mpf, pi, sin, sinh, sqrt, tan, tanh, workdps
 
 mp.dps = 60
 
@@ -17,6 +17,7 @@ def sigmoid(x):
 
 LINE = (-40.0, 40.0)
 POSITIVE = (1e-6, 50.0)
+INSIDE = (-0.9999, 0.9999)
 FUNCTIONS = {
     "exp": (exp, LINE),
     "sigmoid": (sigmoid, LINE),
@@ -38,6 +39,15 @@ FUNCTIONS = {
     "silu": (lambda x: x * sigmoid(x), LINE),
     "mish": (lambda x: x * tanh(log1p(exp(x))), LINE),
     "softsign": (lambda x: x / (1 + abs(x)), LINE),
+    "tan": (tan, (-1.57, 1.57)),
+    "asin": (asin, INSIDE),
+    "acos": (acos, INSIDE),
+    "atan": (atan, (-1000.0, 1000.0)),
+    "sinh": (sinh, LINE),
+    "cosh": (cosh, LINE),
+    "asinh": (asinh, (-1000.0, 1000.0)),
+    "acosh": (acosh, (1.0001, 1000.0)),
+    "atanh": (atanh, INSIDE),
 }
 
 
@@ -49,7 +59,7 @@ def main():
         # Near zero and near one, where cancellation would show.
         points += [draw.choice([1, -1 if start < 0 else 1]) * 10 ** draw.uniform(-6, 0) for _ in range(30)]
         points += [1 + draw.uniform(-1e-3, 1e-3) for _ in range(10)]
-        for x in points:
+        for x in (x for x in points if start <= x <= end):
             with workdps(160):
                 slope = diff(function, mpf(x), h=mpf(10) ** -50)
             row = [name, repr(x)]

@@ -110,7 +110,9 @@ pub(super) fn logic(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     } else {
         // One of both, less both.
         let sum = graph.apply(call, "Add", vec![a, b])?;
-        graph.apply(call, "Sub", vec![sum, both])?
+        let either = graph.apply(call, "Sub", vec![sum, both.clone()])?;
+        // Not both.
+        if call.op == "Xor" { graph.apply(call, "Sub", vec![either, both])? } else { either }
     };
     graph.truths.insert(Lowering::activation(&result, 0)?);
     Ok(vec![result])

@@ -4,6 +4,7 @@ use ndarray::ArrayD;
 
 use super::table::{Kind, Row};
 use super::{Call, Lowering, NodeError, Value, shapes};
+use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::ops::{Op, Weights};
 
@@ -125,6 +126,7 @@ fn scalar_arithmetic(op: &str, tensors: &[&Tensor]) -> Result<Option<Value>, Nod
                         "Equal" => |a, b| a == b,
                         "And" => |a, b| a && b,
                         "Or" => |a, b| a || b,
+                        "Xor" => |a, b| a != b,
                         _ => return Ok(None),
                     };
                     let (shape, pairs) = pairs()?;
@@ -267,6 +269,28 @@ pub(super) fn constant_of_shape(_: &mut Lowering, call: &Call) -> Result<Vec<Val
         }
     };
     Ok(vec![Value::constant(shape, data)])
+}
+
+/// `EyeLike`: ones on a diagonal.
+pub(super) fn eye(_: &mut Lowering, call: &Call) -> Result<Vec<Value>, NodeError> {
+    let [rows, columns] = *call.shape(0)? else {
+        return Err(NodeError::shape(&[call.shape(0)?], "a matrix"));
+    };
+    let (shift, kind) = (call.int("k", 0)?, call.int("dtype", DataType::Float as i64)?);
+    let on = |i: usize| (i % columns) as i64 == ((i / columns) as i64).saturating_add(shift);
+    let places = 0..shapes::count(&[rows, columns])?;
+    let data = match i32::try_from(kind).ok().and_then(|kind| DataType::try_from(kind).ok()) {
+        Some(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) => {
+            Data::Float(places.map(|i| f64::from(on(i))).collect())
+        }
+        Some(DataType::Bool) => Data::Bool(places.map(on).collect()),
+        Some(DataType::Int32 | DataType::Int64) => Data::Int(places.map(|i| on(i).into()).collect()),
+        _ => {
+            let accepted = "floating-point numbers, INT32, INT64 or BOOL";
+            return Err(NodeError::Value { what: "dtype", found: kind.to_string(), accepted });
+        }
+    };
+    Ok(vec![Value::constant(vec![rows, columns], data)])
 }
 
 /// `Range` over integers or floats.

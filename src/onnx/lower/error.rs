@@ -16,6 +16,16 @@ pub enum NodeError {
     /// A constant cannot be used.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// A node of a branch cannot be lowered.
+    #[error("node `{node}` ({op}) of the branch taken: {problem}")]
+    Inside {
+        /// The node's name.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What is wrong with it.
+        problem: Box<NodeError>,
+    },
     /// The operator is not supported.
     #[error("operator not supported: {0}")]
     Operator(&'static str),

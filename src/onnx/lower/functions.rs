@@ -7,7 +7,8 @@ use crate::graph::ValueId;
 use crate::onnx::tensor::Data;
 use crate::ops::{
     Abs, Clip, Cos, Elu, Erf, Exp, Function, Gelu, GeluTanh, HardSwish, LeakyRelu, Log, Mish, Op, Periodic,
-    Reciprocal, Relu, Sigmoid, Sign, Silu, Sin, Softplus, Softsign, Sqrt, Tanh, Weights,
+    Reciprocal, Relu, Shrink, Sigmoid, Sign, Silu, Sin, Softplus, Softsign, Sqrt, Tanh, Trigonometric,
+    Weights,
 };
 
 type Result<T> = std::result::Result<T, NodeError>;
@@ -70,15 +71,49 @@ pub(super) fn function(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> 
         "Sign" => Arc::new(Sign),
         "Sin" => Arc::new(Sin),
         "Cos" => Arc::new(Cos),
+        "Tan" => Arc::new(Trigonometric::Tan),
+        "Asin" => Arc::new(Trigonometric::Asin),
+        "Acos" => Arc::new(Trigonometric::Acos),
+        "Atan" => Arc::new(Trigonometric::Atan),
+        "Sinh" => Arc::new(Trigonometric::Sinh),
+        "Cosh" => Arc::new(Trigonometric::Cosh),
+        "Asinh" => Arc::new(Trigonometric::Asinh),
+        "Acosh" => Arc::new(Trigonometric::Acosh),
+        "Atanh" => Arc::new(Trigonometric::Atanh),
+        "ThresholdedRelu" => {
+            let high = finite("alpha", call.float("alpha", 1.0)?)?;
+            Arc::new(Shrink { low: f64::NEG_INFINITY, high, bias: 0.0 })
+        }
+        "Shrink" => {
+            let lambda = finite("lambd", call.float("lambd", 0.5)?)?;
+            let bias = finite("bias", call.float("bias", 0.0)?)?;
+            Arc::new(Shrink { low: -lambda, high: lambda, bias })
+        }
         _ => return Err(NodeError::Operator("unknown to this version")),
     };
     Ok(vec![graph.push(call, Op::Elementwise(f), vec![x], shape)?])
 }
 
-/// `Celu` and `Swish`: with `c` for `alpha` and for its reciprocal, `c f(x / c)`
+/// `Gelu`, `BiasGelu`, `FastGelu` (the approximation) and `QuickGelu` (`x sigmoid(alpha x)`) of onnxruntime, of
+/// a sum with a bias where there is one.
+pub(super) fn biased(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let mut x = call.input(0)?.clone();
+    if let Some(bias) = call.optional(1) {
+        x = graph.apply(call, "Add", vec![x, bias.clone()])?;
+    }
+    let (shape, id) = (x.shape().to_vec(), Lowering::activation(&x, 0)?);
+    let f: Arc<dyn Function> = match call.op {
+        "QuickGelu" => return rescaled(graph, call, id, shape),
+        "FastGelu" => Arc::new(GeluTanh),
+        _ => Arc::new(Gelu),
+    };
+    Ok(vec![graph.push(call, Op::Elementwise(f), vec![id], shape)?])
+}
+
+/// `Celu`, `Swish` and `QuickGelu`: with `c` for `alpha` and for its reciprocal, `c f(x / c)`
 /// with the function of `alpha` 1.
 fn rescaled(graph: &mut Lowering, call: &Call, x: ValueId, shape: Vec<usize>) -> Result<Vec<Value>> {
-    let alpha = call.float("alpha", 1.0)?;
+    let alpha = call.float("alpha", if call.op == "QuickGelu" { 1.702_f32.into() } else { 1.0 })?;
     if alpha == 0.0 || !alpha.is_finite() || (call.op == "Celu" && alpha < 0.0) {
         let accepted = "a finite number, for Celu above zero, for Swish other than zero";
         return Err(NodeError::Value { what: "alpha", found: alpha.to_string(), accepted });

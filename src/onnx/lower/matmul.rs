@@ -12,7 +12,7 @@ fn transposed(w: &[f64], rows: usize, cols: usize) -> Vec<f64> {
 }
 
 /// The layout that exchanges the last two axes.
-fn swap_last(graph: &mut Lowering, call: &Call, value: &Value) -> Result<Value> {
+pub(super) fn swap_last(graph: &mut Lowering, call: &Call, value: &Value) -> Result<Value> {
     let rank = value.shape().len();
     let mut layout = shapes::identity(value.shape(), 0)?;
     layout.swap_axes(rank - 2, rank - 1);
@@ -97,6 +97,26 @@ fn floats(tensor: &crate::onnx::tensor::Tensor, index: usize) -> Result<&[f64]> 
     }
 }
 
+/// `FusedMatMul` of onnxruntime: `alpha op(A) op(B)`, where an operand may have its last two axes exchanged.
+pub(super) fn fused(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let mut operands = Vec::new();
+    for (at, flags) in [["transA", "transBatchA"], ["transB", "transBatchB"]].iter().enumerate() {
+        let value = call.input(at)?;
+        if call.int(flags[1], 0)? != 0 {
+            return Err(NodeError::Value { what: flags[1], found: "not 0".into(), accepted: "0" });
+        }
+        let swap = call.int(flags[0], 0)? != 0 && value.shape().len() > 1;
+        operands.push(if swap { swap_last(graph, call, value)? } else { value.clone() });
+    }
+    let alpha = call.float("alpha", 1.0)?;
+    let y = graph.apply(call, "MatMul", operands)?;
+    if alpha == 1.0 {
+        return Ok(vec![y]);
+    }
+    let alpha = Value::constant(vec![], crate::onnx::tensor::Data::Float(vec![alpha]));
+    Ok(vec![graph.apply(call, "Mul", vec![y, alpha])?])
+}
+
 /// `MatMul` as in numpy: vectors are promoted, leading axes broadcast.
 pub(super) fn matmul(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let (a, b) = (call.input(0)?, call.input(1)?);
@@ -123,7 +143,8 @@ pub(super) fn matmul(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     Ok(vec![with_shape(&product, shape)])
 }
 
-fn with_shape(value: &Value, shape: Vec<usize>) -> Value {
+/// The same entries under another shape.
+pub(super) fn with_shape(value: &Value, shape: Vec<usize>) -> Value {
     match value {
         Value::Activation { id, .. } => Value::Activation { id: *id, shape },
         Value::Constant(tensor) => Value::constant(shape, tensor.data.clone()),

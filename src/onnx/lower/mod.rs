@@ -2,6 +2,8 @@
 //! operators become selections, all others one of the three kinds.
 
 mod arithmetic;
+mod attention;
+mod branch;
 mod cast;
 mod choice;
 mod constants;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayD;
 
+pub(super) use branch::needed_nodes;
 pub use error::NodeError;
 pub use table::operators;
 
@@ -153,6 +156,9 @@ pub(super) struct Lowering {
     conditions: HashMap<ValueId, choice::Condition>,
     /// All values that are truth values.
     truths: HashSet<ValueId>,
+    /// Values of which some entries (true) are minus infinity, 0 in the graph: scores under a mask, which
+    /// only a softmax may read.
+    hidden: HashMap<ValueId, Vec<bool>>,
 }
 
 impl Lowering {
@@ -170,6 +176,7 @@ impl Lowering {
             types: HashMap::new(),
             conditions: HashMap::new(),
             truths: HashSet::new(),
+            hidden: HashMap::new(),
         })
     }
 
@@ -289,10 +296,18 @@ impl Lowering {
     fn push(
         &mut self,
         call: &Call,
-        op: Op,
+        mut op: Op,
         inputs: Vec<ValueId>,
         shape: Vec<usize>,
     ) -> Result<Value, NodeError> {
+        if !matches!(call.op, "Softmax" | "LogSoftmax") {
+            inputs.iter().try_for_each(|&id| self.finite(id))?;
+        }
+        let hidden = match &mut op {
+            Op::Affine(Affine::Scale(op)) => infinities(&mut op.shift, op.len),
+            Op::Affine(Affine::Sparse(op)) => infinities(&mut op.bias, shapes::count(&shape)?),
+            _ => None,
+        };
         if matches!(&op, Op::Affine(op) if !op.is_finite()) {
             return Err(NodeError::Value {
                 what: "a constant",
@@ -308,7 +323,20 @@ impl Lowering {
             name = format!("{}#{copy}", call.name);
         }
         self.nodes.push(Node { name, origin: call.op.to_owned(), op, inputs, shape: shape.clone() });
-        Ok(Value::Activation { id: self.nodes.len(), shape })
+        let id = self.nodes.len();
+        self.hidden.extend(hidden.map(|hidden| (id, hidden)));
+        Ok(Value::Activation { id, shape })
+    }
+
+    /// An error if some entries of a value are infinite.
+    pub(super) fn finite(&self, id: ValueId) -> Result<(), NodeError> {
+        if !self.hidden.contains_key(&id) {
+            return Ok(());
+        }
+        let Node { name, origin, .. } = &self.nodes[id - 1];
+        let found = format!("infinite or not a number (in node `{name}`, {origin})");
+        let accepted = "finite numbers; minus infinity before a softmax only";
+        Err(NodeError::Value { what: "a constant", found, accepted })
     }
 
     /// Appends an affine map of one activation.
@@ -381,6 +409,16 @@ impl Lowering {
         }
         Ok(moved)
     }
+}
+
+/// Takes minus infinity out of a constant that is added: where it was, if it was anywhere.
+fn infinities(constant: &mut Option<Periodic>, len: usize) -> Option<Vec<bool>> {
+    let found = constant.as_ref().filter(|c| c.values().exact().contains(&f64::NEG_INFINITY))?;
+    let hidden = (0..len).map(|i| found.at(i) == f64::NEG_INFINITY).collect();
+    let finite = found.values().exact().iter().map(|&x| if x == f64::NEG_INFINITY { 0.0 } else { x });
+    let finite = Weights::rounded(finite.collect(), found.values().relative_error());
+    *constant = Some(Periodic::new(finite, found.inner()));
+    Some(hidden)
 }
 
 /// A name for messages and tables: the node's own, or operator and position.

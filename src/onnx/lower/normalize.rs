@@ -7,7 +7,8 @@ use super::{Call, Lowering, NodeError, Value, arithmetic, shapes};
 use crate::graph::ValueId;
 use crate::onnx::tensor::Data;
 use crate::ops::{
-    Affine, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Relu, Sparse, Sqrt, Sum, Weights,
+    Affine, Clip, Function, Groups, Op, Periodic, Pow, Product, Reciprocal, Relu, Sparse, Sqrt, Sum, Weights,
+    Within,
 };
 
 type Result<T> = std::result::Result<T, NodeError>;
@@ -59,7 +60,8 @@ fn standardized(
     centred: bool,
 ) -> Result<ValueId> {
     let (shape, mut x) = (x.shape(), Lowering::activation(x, 0)?);
-    let epsilon = call.float("epsilon", 1e-5_f32.into())?;
+    let usual = if call.op.starts_with("Skip") { 1e-12_f32 } else { 1e-5 };
+    let epsilon = call.float("epsilon", usual.into())?;
     if !(epsilon >= 0.0 && epsilon.is_finite()) {
         let accepted = "a finite number, not negative";
         return Err(NodeError::Value { what: "epsilon", found: epsilon.to_string(), accepted });
@@ -73,15 +75,36 @@ fn standardized(
     }
     let squares = apply(graph, call, Pow { exponent: 2.0 }, x)?;
     let variance = sharing.total(graph, call, squares, true)?;
-    // Linear bounds of a sum of squares may be negative.
-    let variance = apply(graph, call, Relu, variance)?;
     let shift = Some(Periodic::constant(epsilon));
     let sum = arithmetic::scaled(graph, call, variance, &[sharing.count], None, shift)?;
-    let root = apply(graph, call, Sqrt, Lowering::activation(&sum, 0)?)?;
+    // Bounds of a mean of squares may be negative, linear ones and those that are widened for f32; the mean never
+    // is, so that the sum is not below `epsilon`, rounded to f32 or not.
+    let low = if epsilon < f64::from(f32::MIN_POSITIVE) { 0.0 } else { epsilon };
+    let least = Clip { low: Periodic::constant(low), high: Periodic::constant(f64::INFINITY) };
+    let sum = apply(graph, call, least, Lowering::activation(&sum, 0)?)?;
+    let root = apply(graph, call, Sqrt, sum)?;
     let factor = apply(graph, call, Reciprocal, root)?;
     let factor = sharing.spread(graph, call, factor, shape)?;
     let product = graph.push(call, Op::Product(Product::Multiply), vec![x, factor], shape.to_vec())?;
-    Lowering::activation(&product, 0)
+    let product = Lowering::activation(&product, 0)?;
+    match limit(sharing.group.len() / sharing.count.max(1), epsilon) {
+        None => Ok(product),
+        Some(limit) => {
+            let within = Op::Elementwise(Arc::new(Within { limit }));
+            Lowering::activation(&graph.push(call, within, vec![product], shape.to_vec())?, 0)
+        }
+    }
+}
+
+/// The greatest absolute value of an entry over the root of the mean square of `n` entries, itself among them,
+/// and `epsilon`: its own square is at most `n` times that mean. For centred entries `sqrt(n - 1)` would do in
+/// real arithmetic; but computed in f32 their sum is not zero.
+///
+/// Evaluated in f32, the mean of squares loses `gamma_{n+4}` of itself, the other operations 8 units in the last
+/// place each; what underflows is small beside `epsilon`. `None` where there is no such bound.
+fn limit(n: usize, epsilon: f64) -> Option<f64> {
+    let rounding = (n as f64 + 64.0) * f64::from(f32::EPSILON);
+    (n > 0 && epsilon >= 1e-20 && rounding < 0.01).then(|| (n as f64).sqrt() * (1.0 + rounding))
 }
 
 /// `InstanceNormalization`, `GroupNormalization`, `LayerNormalization`, `RMSNormalization`.
@@ -118,7 +141,13 @@ pub(super) fn normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Val
             Sharing::over(&shape, &(axis..rank).collect::<Vec<_>>())?
         }
     };
-    let id = standardized(graph, call, x, &sharing, call.op != "RMSNormalization")?;
+    let id = standardized(
+        graph,
+        call,
+        x,
+        &sharing,
+        !(call.op == "RMSNormalization" || call.op.contains("Simplified")),
+    )?;
     let constant = |index: usize| -> Result<Option<Periodic>> {
         let Some(Value::Constant(tensor)) = call.optional(index) else {
             return if call.optional(index).is_none() {
@@ -147,6 +176,23 @@ pub(super) fn normalization(graph: &mut Lowering, call: &Call) -> Result<Vec<Val
     } else {
         Value::Activation { id, shape }
     }])
+}
+
+/// `SkipLayerNormalization` and `SkipSimplifiedLayerNormalization` of onnxruntime: of a sum, which is the last
+/// of the results.
+pub(super) fn of_sum(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let mut sum = graph.apply(call, "Add", vec![call.input(0)?.clone(), call.input(1)?.clone()])?;
+    let centred = call.op == "SkipLayerNormalization";
+    if let Some(bias) = call.optional(if centred { 4 } else { 3 }) {
+        sum = graph.apply(call, "Add", vec![sum, bias.clone()])?;
+    }
+    let shift = if centred { call.optional(3).cloned() } else { None };
+    let inputs = vec![Some(sum.clone()), call.optional(2).cloned(), shift];
+    let mut results = normalization(graph, &Call { inputs, outputs: 1, ..*call })?;
+    // Mean and deviation in between are computed in training only.
+    let unused = || Value::constant(vec![0], Data::Float(Vec::new()));
+    results.extend([unused(), unused(), sum]);
+    Ok(results)
 }
 
 /// `LpNormalization`: over the l1 or l2 norm along an axis.

@@ -1,7 +1,7 @@
 //! Pooling: averages are affine maps, maxima are products.
 
 use super::conv::{Sliding, image};
-use super::{Call, Lowering, NodeError, Value, shapes};
+use super::{Call, Lowering, NodeError, Value, reduce, shapes};
 use crate::kernels::Window2d;
 use crate::ops::{Affine, Groups, Op, Product, Sparse, Weights};
 
@@ -115,6 +115,12 @@ pub(super) fn max(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     Ok(vec![maxima(graph, call, shape, &groups)?])
 }
 
+/// `LpPool`: what is padded adds nothing.
+pub(super) fn norms(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let Windows { shape, groups, .. } = windows(call)?;
+    reduce::norms(graph, call, call.input(0)?, groups, shape, call.int("p", 2)?)
+}
+
 pub(super) fn global(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let x = call.shape(0)?;
     if x.len() < 3 {
@@ -125,9 +131,9 @@ pub(super) fn global(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         (0..x[0] * x[1]).map(|p| (p * pixels..(p + 1) * pixels).collect()).collect();
     let mut shape = x.to_vec();
     shape[2..].fill(1);
-    Ok(vec![if call.op == "GlobalMaxPool" {
-        maxima(graph, call, shape, &groups)?
-    } else {
-        means(graph, call, shape, &groups, None)?
-    }])
+    match call.op {
+        "GlobalMaxPool" => Ok(vec![maxima(graph, call, shape, &groups)?]),
+        "GlobalLpPool" => reduce::norms(graph, call, call.input(0)?, groups, shape, call.int("p", 2)?),
+        _ => Ok(vec![means(graph, call, shape, &groups, None)?]),
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arithmetic::scaled;
-use super::{Call, Lowering, NodeError, Value, conv, matmul, shapes};
+use super::{Call, Lowering, NodeError, Value, conv, functions, layout, matmul, pool, shapes};
 use crate::onnx::proto::tensor_proto::DataType;
 use crate::onnx::tensor::{Data, Tensor};
 use crate::ops::{Op, Periodic, Rounding, Staircase, Weights};
@@ -216,6 +216,39 @@ pub(super) fn arithmetic(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>
     let (a, b) = (operand(graph, 0)?, operand(graph, 3)?);
     let y = graph.apply(call, if call.op == "QLinearAdd" { "Add" } else { "Mul" }, vec![a, b])?;
     Ok(vec![quantized(graph, call, &y, 6)?])
+}
+
+/// `QLinearSigmoid`, `QLinearLeakyRelu`, `QLinearAveragePool` and `QLinearGlobalAveragePool` of onnxruntime: of
+/// real numbers, rounded.
+pub(super) fn single(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    if call.int("channels_last", 0)? != 0 {
+        return Err(NodeError::Value { what: "channels_last", found: "not 0".into(), accepted: "0" });
+    }
+    let x = dequantized(graph, call, &call.input(0)?.clone(), 1)?;
+    let op = call.op.strip_prefix("QLinear").unwrap_or(call.op);
+    let part = Call { op, inputs: vec![Some(x)], ..*call };
+    let y = match op {
+        "AveragePool" => pool::average(graph, &part)?,
+        "GlobalAveragePool" => pool::global(graph, &part)?,
+        _ => functions::function(graph, &part)?,
+    };
+    Ok(vec![quantized(graph, call, &y[0], 3)?])
+}
+
+/// `QLinearConcat` of onnxruntime: the result's scale and zero point, then each operand with its own.
+pub(super) fn concat(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let mut inputs = Vec::new();
+    for at in (2..call.inputs.len()).step_by(3) {
+        inputs.push(Some(match call.input(at)?.clone() {
+            Value::Constant(tensor) => {
+                let (scale, zero) = parameters(call, at + 1)?;
+                real(&tensor, &scale, &zero, 0)?
+            }
+            x @ Value::Activation { .. } => dequantized(graph, call, &x, at + 1)?,
+        }));
+    }
+    let y = layout::concat(graph, &Call { op: "Concat", inputs, ..*call })?;
+    Ok(vec![quantized(graph, call, &y[0], 0)?])
 }
 
 /// `MatMulInteger` and `ConvInteger`: products of integers less their zero points, which 32 bits hold.

@@ -42,41 +42,85 @@ pub(super) fn reduce(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>, No
     } else {
         (0..shape.len()).filter(|a| !axes.contains(a)).map(|a| shape[a]).collect()
     };
-    let mut x = Lowering::activation(value, 0)?;
+    let x = Lowering::activation(value, 0)?;
     let minus = || Some(Periodic::constant(-1.0));
-    let apply = |graph: &mut Lowering, f: Arc<dyn Function>, x: ValueId, shape: &[usize]| {
-        let value = graph.push(call, Op::Elementwise(f), vec![x], shape.to_vec())?;
-        Lowering::activation(&value, 0)
-    };
     match call.op {
-        "ReduceMax" => return Ok(vec![pool::maxima(graph, call, out, &groups)?]),
-        "ReduceMean" => return Ok(vec![pool::means(graph, call, out, &groups, None)?]),
+        "ReduceMax" => Ok(vec![pool::maxima(graph, call, out, &groups)?]),
+        "ReduceMean" => Ok(vec![pool::means(graph, call, out, &groups, None)?]),
         "ReduceMin" => {
-            x = Lowering::activation(&scaled(graph, call, x, shape, minus(), None)?, 0)?;
+            let x = Lowering::activation(&scaled(graph, call, x, shape, minus(), None)?, 0)?;
             let op = Op::Product(Product::Max { inputs: vec![total], groups: Groups::new(groups) });
             let greatest = graph.push(call, op, vec![x], out.clone())?;
             let x = Lowering::activation(&greatest, 0)?;
-            return Ok(vec![scaled(graph, call, x, &out, minus(), None)?]);
+            Ok(vec![scaled(graph, call, x, &out, minus(), None)?])
         }
         "ReduceLogSumExp" => {
             let op = Op::Product(Product::LogSumExp { inputs: vec![total], groups: Groups::new(groups) });
-            return Ok(vec![graph.push(call, op, vec![x], out)?]);
+            Ok(vec![graph.push(call, op, vec![x], out)?])
         }
-        "ReduceL1" => x = apply(graph, Arc::new(Abs), x, shape)?,
-        "ReduceL2" | "ReduceSumSquare" => x = apply(graph, Arc::new(Pow { exponent: 2.0 }), x, shape)?,
-        _ => {}
+        "ReduceL1" => norms(graph, call, value, groups, out, 1),
+        "ReduceL2" => norms(graph, call, value, groups, out, 2),
+        "ReduceSumSquare" => {
+            let x = apply(graph, call, Pow { exponent: 2.0 }, x, shape)?;
+            Ok(vec![sums(graph, call, x, groups, out)?])
+        }
+        op => {
+            let sum = sums(graph, call, x, groups, out.clone())?;
+            if op != "ReduceLogSum" {
+                return Ok(vec![sum]);
+            }
+            let id = apply(graph, call, Log, Lowering::activation(&sum, 0)?, &out)?;
+            Ok(vec![Value::Activation { id, shape: out }])
+        }
     }
-    let op = Sparse { inputs: vec![total], groups: Groups::new(groups), weights: None, bias: None };
-    let sum = graph.affine(call, Affine::Sparse(op), x, out.clone())?;
-    let x = Lowering::activation(&sum, 0)?;
-    let id = match call.op {
-        "ReduceL2" => {
-            // So that bounds of a sum of squares, which are rounded outward, stay in the domain.
-            let x = apply(graph, Arc::new(Relu), x, &out)?;
-            apply(graph, Arc::new(Sqrt), x, &out)?
+}
+
+fn apply(
+    graph: &mut Lowering,
+    call: &Call,
+    f: impl Function + 'static,
+    x: ValueId,
+    shape: &[usize],
+) -> Result<ValueId, NodeError> {
+    let value = graph.push(call, Op::Elementwise(Arc::new(f)), vec![x], shape.to_vec())?;
+    Lowering::activation(&value, 0)
+}
+
+/// The sum of each group.
+fn sums(
+    graph: &mut Lowering,
+    call: &Call,
+    x: ValueId,
+    groups: Vec<Vec<usize>>,
+    out: Vec<usize>,
+) -> Result<Value, NodeError> {
+    let op = Sparse { inputs: vec![graph.lens[x]], groups: Groups::new(groups), weights: None, bias: None };
+    graph.affine(call, Affine::Sparse(op), x, out)
+}
+
+/// The l1 or l2 norm of each group.
+pub(super) fn norms(
+    graph: &mut Lowering,
+    call: &Call,
+    value: &Value,
+    groups: Vec<Vec<usize>>,
+    out: Vec<usize>,
+    p: i64,
+) -> Result<Vec<Value>, NodeError> {
+    let (x, shape) = (Lowering::activation(value, 0)?, value.shape());
+    let id = match p {
+        1 => {
+            let x = apply(graph, call, Abs, x, shape)?;
+            return Ok(vec![sums(graph, call, x, groups, out)?]);
         }
-        "ReduceLogSum" => apply(graph, Arc::new(Log), x, &out)?,
-        _ => x,
+        2 => {
+            let x = apply(graph, call, Pow { exponent: 2.0 }, x, shape)?;
+            let sum = sums(graph, call, x, groups, out.clone())?;
+            // So that bounds of a sum of squares, which are rounded outward, stay in the domain.
+            let x = apply(graph, call, Relu, Lowering::activation(&sum, 0)?, &out)?;
+            apply(graph, call, Sqrt, x, &out)?
+        }
+        other => return Err(NodeError::Value { what: "p", found: other.to_string(), accepted: "1 or 2" }),
     };
     Ok(vec![Value::Activation { id, shape: out }])
 }

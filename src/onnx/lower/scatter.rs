@@ -89,7 +89,7 @@ fn elements(call: &Call, shape: &[usize], indices: &Tensor, at: &[i64]) -> Resul
     Ok(entries)
 }
 
-/// `ScatterND` and `ScatterElements`: a value with some entries replaced, of several for one the last.
+/// `ScatterND`, `ScatterElements` and its elder `Scatter`: a value with some entries replaced, of several for one the last.
 pub(super) fn scatter(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
     let (x, (indices, at), updates) = (call.input(0)?, positions(call, 1)?, call.input(2)?);
     let reduction = call.attributes.string("reduction")?.unwrap_or("none");
@@ -125,6 +125,27 @@ pub(super) fn scatter(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
         }
     }
     Ok(vec![graph.rearrange(call, &[x, updates], &layout, 0.0)?])
+}
+
+/// `ReverseSequence` by constant lengths: the first entries on the time axis in reverse.
+pub(super) fn reverse_sequence(graph: &mut Lowering, call: &Call) -> Result<Vec<Value>> {
+    let (x, (_, lengths)) = (call.input(0)?, positions(call, 1)?);
+    let (batch, time) = (call.int("batch_axis", 1)?, call.int("time_axis", 0)?);
+    let shape = x.shape();
+    let (batch, time) = (shapes::axis(batch, shape.len(), false)?, shapes::axis(time, shape.len(), false)?);
+    let longest = shape[time] as i64;
+    if batch == time || lengths.len() != shape[batch] || !lengths.iter().all(|n| (0..=longest).contains(n)) {
+        return Err(NodeError::shape(&[shape, &[lengths.len()]], "a length that fits for each of the batch"));
+    }
+    let all = shapes::identity(shape, 0)?;
+    let layout = ArrayD::from_shape_fn(shape, |at| {
+        let (mut from, n) = (at.clone(), lengths[at[batch]] as usize);
+        if at[time] < n {
+            from[time] = n - 1 - at[time];
+        }
+        all[&from]
+    });
+    Ok(vec![graph.rearrange(call, &[x], &layout, 0.0)?])
 }
 
 /// `CumSum` along a constant axis.

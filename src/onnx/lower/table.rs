@@ -2,8 +2,8 @@
 //! is not. Refusals, and lists of what is supported, are made from it.
 
 use super::{
-    Handler, arithmetic, cast, choice, constants, conv, einsum, functions, layout, learn, matmul, normalize,
-    pool, quantized, recurrent, reduce, resize, scatter, softmax,
+    Handler, arithmetic, attention, branch, cast, choice, constants, conv, einsum, functions, layout, learn,
+    matmul, normalize, pool, quantized, recurrent, reduce, resize, scatter, softmax,
 };
 
 /// What becomes of an operator.
@@ -58,15 +58,17 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Constant"], 1, Kind::Layout, constants::constant),
     row(&["Shape", "Size"], 1, Kind::Layout, constants::shape),
     row(&["ConstantOfShape"], 9, Kind::Layout, constants::constant_of_shape),
+    row(&["EyeLike"], 9, Kind::Layout, constants::eye),
     row(&["Range"], 11, Kind::Layout, constants::range),
     row(&["Cast"], 1, Kind::Layout, cast::cast),
     row(&["CastLike"], 15, Kind::Layout, cast::cast),
     row(&["Less", "Greater", "Equal"], 1, Kind::Function, choice::compare),
-    row(&["And", "Or", "Not"], 1, Kind::Composite, choice::logic),
+    row(&["And", "Or", "Xor", "Not"], 1, Kind::Composite, choice::logic),
     row(&["Floor", "Ceil"], 1, Kind::Function, choice::integer),
     row(&["Mod"], 10, Kind::Constant, constants::only_constants),
     row(&["Round"], 11, Kind::Function, choice::integer),
     row(&["LessOrEqual", "GreaterOrEqual"], 12, Kind::Function, choice::compare),
+    row(&["If"], 1, Kind::Layout, branch::choose),
     row(&["Identity", "Dropout"], 1, Kind::Layout, layout::identity),
     row(&["Reshape"], 1, Kind::Layout, layout::reshape),
     row(&["Flatten"], 1, Kind::Layout, layout::flatten),
@@ -79,7 +81,9 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["Gather"], 1, Kind::Layout, layout::gather),
     row(&["GatherND"], 11, Kind::Layout, scatter::gather),
     row(&["GatherElements"], 11, Kind::Layout, scatter::gather_elements),
+    row(&["Scatter"], 9, Kind::Layout, scatter::scatter),
     row(&["ScatterND", "ScatterElements"], 11, Kind::Layout, scatter::scatter),
+    row(&["ReverseSequence"], 10, Kind::Layout, scatter::reverse_sequence),
     row(&["CumSum"], 11, Kind::Affine, scatter::running_sum),
     row(&["Expand"], 8, Kind::Layout, layout::expand),
     row(&["DepthToSpace", "SpaceToDepth"], 1, Kind::Layout, layout::depth),
@@ -110,7 +114,8 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["BatchNormalization"], 1, Kind::Affine, conv::batch_normalization),
     row(&["AveragePool"], 1, Kind::Affine, pool::average),
     row(&["MaxPool"], 1, Kind::Product, pool::max),
-    row(&["GlobalAveragePool", "GlobalMaxPool"], 1, Kind::Composite, pool::global),
+    row(&["LpPool"], 1, Kind::Composite, pool::norms),
+    row(&["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"], 1, Kind::Composite, pool::global),
     row(&["ReduceSum", "ReduceMean", "ReduceMax"], 1, Kind::Composite, reduce::reduce),
     row(&["ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"], 1,
         Kind::Composite, reduce::reduce),
@@ -121,11 +126,13 @@ pub(super) const SUPPORTED: &[Row] = &[
     row(&["LpNormalization"], 1, Kind::Composite, normalize::norm),
     row(&["LRN"], 1, Kind::Composite, normalize::local_response),
     row(&["MeanVarianceNormalization"], 9, Kind::Composite, normalize::mean_variance),
+    row(&["Attention"], 23, Kind::Composite, attention::attention),
     row(&["Softmax", "LogSoftmax"], 1, Kind::Composite, softmax::softmax),
     row(&["Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus",
           "Softsign", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Clip"], 1, Kind::Function, functions::function),
-    row(&["Sin", "Cos"], 7, Kind::Function, functions::function),
-    row(&["Erf", "Sign"], 9, Kind::Function, functions::function),
+    row(&["Sin", "Cos", "Tan", "Asin", "Acos", "Atan"], 7, Kind::Function, functions::function),
+    row(&["ThresholdedRelu"], 10, Kind::Function, functions::function),
+    row(&["Erf", "Sign", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Shrink"], 9, Kind::Function, functions::function),
     row(&["HardSwish"], 14, Kind::Function, functions::function),
     row(&["Celu"], 12, Kind::Function, functions::function),
     row(&["Mish"], 18, Kind::Function, functions::function),
@@ -136,7 +143,7 @@ pub(super) const SUPPORTED: &[Row] = &[
 /// What is not lowered, by reason.
 #[rustfmt::skip]
 pub(super) const REFUSED: &[(&str, &[&str])] = &[
-    ("control flow is not a fixed graph", &["If", "Loop", "Scan", "SequenceMap"]),
+    ("control flow is not a fixed graph", &["Loop", "Scan", "SequenceMap"]),
     ("its result is random", &[
         "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"]),
     ("sequences and optional values are no tensors", &[
@@ -158,9 +165,7 @@ pub(super) const REFUSED: &[(&str, &[&str])] = &[
         "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"]),
     ("its scale depends on the input; quantise with fixed scales", &["DynamicQuantizeLinear"]),
     ("not supported by this version; export it by its parts", &[
-        "Acos", "Acosh", "AffineGrid", "Asin", "Asinh", "Atan", "Atanh", "Attention", "CenterCropPad", "Col2Im",
-        "Cosh", "Det", "EyeLike", "GlobalLpPool", "LpPool", "ReduceProd", "ReverseSequence",
-        "RotaryEmbedding", "Scatter", "Shrink", "Sinh", "Tan", "ThresholdedRelu", "Xor"]),
+        "AffineGrid", "CenterCropPad", "Col2Im", "Det", "ReduceProd", "RotaryEmbedding"]),
 ];
 
 /// The domain of scikit-learn's models.
@@ -177,12 +182,26 @@ const LEARNT: &[Row] = &[
 /// The domain of onnxruntime's own operators.
 const RUNTIME: &str = "com.microsoft";
 
-/// What is supported of that domain: what its quantiser writes.
+/// What is supported of that domain: what its quantiser and its optimizer of transformers write.
+#[rustfmt::skip]
 const OF_RUNTIME: &[Row] = &[
     row(&["QGemm"], 1, Kind::Layout, quantized::gemm),
     row(&["QLinearAdd", "QLinearMul"], 1, Kind::Layout, quantized::arithmetic),
     row(&["QuantizeLinear"], 1, Kind::Layout, quantized::quantize),
     row(&["DequantizeLinear"], 1, Kind::Layout, quantized::dequantize),
+    row(&["QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool"], 1, Kind::Layout,
+        quantized::single),
+    row(&["QLinearConcat"], 1, Kind::Layout, quantized::concat),
+    row(&["Attention"], 1, Kind::Composite, attention::of_layer),
+    row(&["MultiHeadAttention"], 1, Kind::Composite, attention::of_heads),
+    row(
+        &["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"],
+        1,
+        Kind::Composite,
+        normalize::of_sum,
+    ),
+    row(&["Gelu", "FastGelu", "BiasGelu", "QuickGelu"], 1, Kind::Composite, functions::biased),
+    row(&["FusedMatMul"], 1, Kind::Composite, matmul::fused),
 ];
 
 /// What is not lowered of `ai.onnx.ml`, by reason.
@@ -214,6 +233,12 @@ pub(super) fn find(domain: &str, op: &str) -> Result<&'static Row, &'static str>
     }
     if domain == RUNTIME {
         let row = OF_RUNTIME.iter().find(|row| row.names.contains(&op));
+        if op == "QLinearSoftmax" {
+            return Err("onnxruntime computes it in integers, otherwise than its parts say; quantise as QDQ");
+        }
+        if matches!(op, "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM") {
+            return Err("its scale depends on the input; quantise with fixed scales");
+        }
         return row
             .ok_or("of com.microsoft, and not supported by this version; export it by standard operators");
     }
