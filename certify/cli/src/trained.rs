@@ -180,11 +180,13 @@ fn csv(rows: &[Row]) -> String {
     text
 }
 
-/// The networks of a method, by what is drawn to the right.
+/// A place on the axis to the right; mean, least and greatest value and number of networks there.
+type Spot = (f64, [f64; 3], usize);
+
+/// The networks of a method.
 struct Line {
     name: String,
-    /// Place, then mean, least and greatest value and number of networks there.
-    points: Vec<(f64, [f64; 3], usize)>,
+    points: Vec<Spot>,
 }
 
 /// One line for every value and method; networks that differ in the seed only are one point.
@@ -239,7 +241,7 @@ fn table(figure: &Figure, lines: &[Line]) -> String {
 
 fn draw(figure: &Figure, lines: &[Line]) -> anyhow::Result<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
-    let ends = |of: &dyn Fn(&(f64, [f64; 3], usize)) -> [f64; 2]| {
+    let ends = |of: &dyn Fn(&Spot) -> [f64; 2]| {
         points().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), [a, b]| (l.min(a), h.max(b)))
     };
     let (left, right) = ends(&|p| [p.0; 2]);
