@@ -80,7 +80,7 @@ pub(crate) fn draw(study: &Study) -> anyhow::Result<String> {
     let least = |of: &dyn Fn(&Point) -> f64| points().map(of).fold(f64::INFINITY, f64::min);
     let greatest = |of: &dyn Fn(&Point) -> f64| points().map(of).fold(0.0, f64::max);
     let x = least(&|p| p.parameter as f64)..greatest(&|p| p.parameter as f64);
-    let y = 0.7 * least(&|p| p.measured)..1.3 * greatest(&|p| p.measured);
+    let y = 0.7 * least(&|p| p.measured)..1.3 * greatest(&|p| p.measured.max(p.closed_form));
     let mut figure = String::new();
     {
         let area = SVGBackend::with_string(&mut figure, (720, 480)).into_drawing_area();
