@@ -59,6 +59,12 @@ pub(crate) struct Smooth {
 }
 
 impl Card {
+    /// What a network of a study expects: 8-bit images with their labels, and one eps.
+    pub(crate) fn of(images: PathBuf, labels: PathBuf, eps: f64) -> Self {
+        let data = Data { images: Some(images), labels: Some(labels), ..Data::default() };
+        Self { data, certify: Certify { eps: vec![eps] }, ..Self::default() }
+    }
+
     /// The card of a model; an empty one if it has none.
     pub(crate) fn beside(model: &Path) -> anyhow::Result<Self> {
         let path = model.with_extension("toml");

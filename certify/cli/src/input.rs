@@ -78,7 +78,11 @@ impl InputArgs {
 
     /// Loads the model with its card and data; of the inputs every `skip`-th.
     pub(crate) fn load(&self, model: &Path, skip: usize) -> Result<Loaded> {
-        let card = Card::beside(model)?;
+        self.load_with(model, Card::beside(model)?, skip, Range::default())
+    }
+
+    /// The same with this card, and with these inputs where `--indices` names none.
+    pub(crate) fn load_with(&self, model: &Path, card: Card, skip: usize, range: Range) -> Result<Loaded> {
         let options = self.model.options()?;
         let (mut graph, weights) = load_with_files(model, &options)?;
         // With a single class every decision would be certified.
@@ -104,8 +108,7 @@ impl InputArgs {
             self.classes.as_deref(),
         )?;
         data.check_labels(graph.output_len())?;
-        let selected =
-            Selection::new(self.indices.unwrap_or_default(), skip, shard_of(self.shard)?, data.len());
+        let selected = Selection::new(self.indices.unwrap_or(range), skip, shard_of(self.shard)?, data.len());
         let selection = selected.map_err(|e| anyhow!("--{e}"))?;
         let arrangement = data.arrange(&shape)?;
         let digest = |root: &Path, files: &[PathBuf]| fingerprint(root, files).map_err(Failure::from_run);

@@ -19,6 +19,7 @@ mod status;
 mod study;
 mod supports;
 mod tightness;
+mod trained;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -108,11 +108,7 @@ impl Chart {
             .draw()?;
         let least = |value: f64, axis| if axis == Axis::Seconds { value.max(INSTANT) } else { value };
         for (i, (name, points)) in self.lines.iter().enumerate() {
-            let colour = match COLOURS.get(i).filter(|_| self.lines.len() <= COLOURS.len()) {
-                Some(colour) => colour.to_rgba(),
-                // More lines than colours: around the circle of hues, light and dark in turn.
-                None => HSLColor(i as f64 / self.lines.len() as f64, 0.9, [0.3, 0.5][i % 2]).to_rgba(),
-            };
+            let colour = colour(i, self.lines.len());
             let points = points.iter().map(|&(x, y)| (least(x, self.x.1), least(y, self.y.1)));
             let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
             if !name.is_empty() {
@@ -135,8 +131,17 @@ impl Chart {
     }
 }
 
+/// The colour of one of so many lines.
+pub(crate) fn colour(line: usize, lines: usize) -> RGBAColor {
+    match COLOURS.get(line).filter(|_| lines <= COLOURS.len()) {
+        Some(colour) => colour.to_rgba(),
+        // More lines than colours: around the circle of hues, light and dark in turn.
+        None => HSLColor(line as f64 / lines as f64, 0.9, [0.3, 0.5][line % 2]).to_rgba(),
+    }
+}
+
 /// A number at an axis, without the digits that rounding left.
-fn tick(value: f64) -> String {
+pub(crate) fn tick(value: f64) -> String {
     if value != 0.0 && !(1e-4..1e6).contains(&value.abs()) {
         return format!("{value:.1e}");
     }

@@ -20,13 +20,17 @@ pub(crate) enum StudyName {
     Depth,
     /// Embedding and reconstruction, by the rank.
     Embedding,
+    /// The networks of a folder that `models/recipes/sweep.py` wrote.
+    Trained,
 }
 
-pub(crate) fn measure(name: StudyName, seed: u64) -> Study {
+/// Measures generated networks; nothing for trained ones.
+pub(crate) fn measure(name: StudyName, seed: u64) -> Option<Study> {
     match name {
-        StudyName::Width => study::width(400, seed),
-        StudyName::Depth => study::depth(1000, seed),
-        StudyName::Embedding => study::embedding(100, seed),
+        StudyName::Width => Some(study::width(400, seed)),
+        StudyName::Depth => Some(study::depth(1000, seed)),
+        StudyName::Embedding => Some(study::embedding(100, seed)),
+        StudyName::Trained => None,
     }
 }
 
@@ -41,7 +45,7 @@ pub(crate) fn show(study: &Study, svg: Option<&Path>, json: bool) -> Result<()> 
     Ok(())
 }
 
-fn text(study: &Study) -> String {
+pub(crate) fn text(study: &Study) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header([
         "networks",
@@ -71,12 +75,12 @@ fn text(study: &Study) -> String {
 /// The figure as SVG: circles are measured (bars: two standard errors), lines
 /// the closed forms. The width study has both axes logarithmic, the depth
 /// study the vertical one.
-fn draw(study: &Study) -> anyhow::Result<String> {
+pub(crate) fn draw(study: &Study) -> anyhow::Result<String> {
     let points = || study.series.iter().flat_map(|s| &s.points);
     let least = |of: &dyn Fn(&Point) -> f64| points().map(of).fold(f64::INFINITY, f64::min);
     let greatest = |of: &dyn Fn(&Point) -> f64| points().map(of).fold(0.0, f64::max);
     let x = least(&|p| p.parameter as f64)..greatest(&|p| p.parameter as f64);
-    let y = 0.7 * least(&|p| p.measured)..1.3 * greatest(&|p| p.measured);
+    let y = 0.7 * least(&|p| p.measured)..1.3 * greatest(&|p| p.measured.max(p.closed_form));
     let mut figure = String::new();
     {
         let area = SVGBackend::with_string(&mut figure, (720, 480)).into_drawing_area();
@@ -90,8 +94,8 @@ fn draw(study: &Study) -> anyhow::Result<String> {
     Ok(figure)
 }
 
-type Drawing<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(crate) type Drawing<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn chart<X, Y>(area: &Area, study: &Study, x: X, y: Y) -> Drawing<()>
 where
@@ -131,7 +135,7 @@ where
             chart.draw_series([Circle::new(at(p, p.measured), 4, colour)])?;
         }
     }
-    let corner = if study.name == "embedding" {
+    let corner = if matches!(study.name, "embedding" | "autoencoder") {
         SeriesLabelPosition::UpperLeft
     } else {
         SeriesLabelPosition::UpperRight

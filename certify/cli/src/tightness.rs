@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use comfy_table::{Table, presets};
 use tightrope::bounds::Eps;
 use tightrope::report::TightnessSummary;
@@ -14,6 +14,7 @@ use crate::input::{InputArgs, Loaded};
 use crate::output::{self, Result};
 use crate::session::{RunArgs, ask};
 use crate::study::{self, StudyName};
+use crate::trained;
 
 /// Below every table: what the figures are not.
 const NOTE: &str = "tightness describes the linear network of the mask: a diagnostic, not a bound";
@@ -22,15 +23,16 @@ const NOTE: &str = "tightness describes the linear network of the mask: a diagno
 pub(crate) struct Args {
     /// ONNX networks, plain or gzipped. A card beside a network (NAME.toml)
     /// gives defaults for data, labels, clip and eps.
+    /// With --study trained the folder of a sweep.
     #[arg(required_unless_present = "study")]
-    model: Vec<PathBuf>,
+    pub(crate) model: Vec<PathBuf>,
     #[command(flatten)]
-    input: InputArgs,
+    pub(crate) input: InputArgs,
     /// Radius of the l-inf ball in units of the pixels as the network sees
-    /// them before --mean and --std; also a fraction (2/255) [default: the
-    /// second of the card].
-    #[arg(long, allow_hyphen_values = true)]
-    eps: Option<Eps>,
+    /// them before --mean and --std; also a fraction (2/255), or several
+    /// [default: the second of the card].
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    eps: Vec<Eps>,
     /// The linear network: slopes at the input, at the centre of the box, all
     /// one, or only what intervals prove over the whole box.
     #[arg(long, value_enum, default_value = "local")]
@@ -49,13 +51,14 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
-    run: RunArgs,
-    /// Measure generated networks against theory instead.
-    #[arg(long, value_enum, conflicts_with_all = ["model", "eps", "mask", "clip", "layers", "out"])]
+    pub(crate) run: RunArgs,
+    /// Measure generated networks against theory instead, or the trained ones of a sweep.
+    #[arg(long, value_enum, conflicts_with_all = ["layers", "out"])]
     study: Option<StudyName>,
-    /// Draw the study to this file.
+    /// Draw the study to this file; trained networks to this folder, with a table of all
+    /// of them [default of those: the folder of the sweep].
     #[arg(long)]
-    svg: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -78,9 +81,10 @@ impl From<MaskName> for Mask {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if args.run.out.is_some() && args.model.len() > 1 {
+    if args.run.out.is_some() && (args.model.len() > 1 || args.eps.len() > 1) {
+        let given = format!("{} networks and {} radii", args.model.len(), args.eps.len().max(1));
         return Err(
-            anyhow!("--out takes the results of one network, and {} are given", args.model.len()).into()
+            anyhow!("--out takes the results of one network at one eps, and {given} are given").into()
         );
     }
     if args.svg.is_some() && args.study.is_none() {
@@ -88,8 +92,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let pool = args.input.pool()?;
     if let Some(name) = args.study {
-        let study = pool.install(|| study::measure(name, args.seed));
-        return study::show(&study, args.svg.as_deref(), args.run.json);
+        let generated = !matches!(name, StudyName::Trained);
+        if generated && !(args.model.is_empty() && args.eps.is_empty() && args.clip.is_none()) {
+            return Err(
+                anyhow!("--study generates its networks and boxes: give no model, --eps or --clip").into()
+            );
+        }
+        return match pool.install(|| study::measure(name, args.seed)) {
+            Some(study) => study::show(&study, args.svg.as_deref(), args.run.json),
+            None => trained::run(args, &pool),
+        };
     }
     output::catch_interrupts()?;
     let mut summaries = Vec::new();
@@ -104,31 +116,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ended
 }
 
-/// Measures on one network; the summary is there however it ends.
-fn measure(args: &Args, loaded: &Loaded, summaries: &mut Vec<Shown>) -> Result<()> {
-    let asked: Vec<Eps> = args.eps.iter().cloned().collect();
-    let eps = loaded.eps(&asked)?;
+/// Measures on one network; the summaries are there however it ends.
+pub(crate) fn measure(args: &Args, loaded: &Loaded, summaries: &mut Vec<Shown>) -> Result<()> {
+    let eps = loaded.eps(&args.eps)?;
     // The second of a card is the one that its network was trained for.
-    let eps = eps.get(1).or(eps.first()).cloned().context("at least one eps")?;
+    let of_card = || eps.get(1).or(eps.first()).cloned().into_iter().collect();
+    let asked: Vec<Eps> = if args.eps.is_empty() { of_card() } else { eps.clone() };
     let clip = loaded.clip(args.clip);
-    let sampling = Sampling { points: args.samples, seed: args.seed };
-    let network = (&loaded.graph, &loaded.plan);
-    let question = Measure::new(network, args.mask.into(), (eps.clone(), clip), args.layers, sampling);
-    let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
-    let (records, ended) = ask(&question, loaded.subject(), &args.run)?;
-    if ended.is_ok() || !records.is_empty() {
-        let (model, weights) = (loaded.model.display().to_string(), weight_signs(&loaded.graph));
-        let summary = TightnessSummary::new(model, weights, &records);
-        if args.run.json {
-            output::print(&serde_json::to_string(&summary)?)?;
+    for eps in asked {
+        let sampling = Sampling { points: args.samples, seed: args.seed };
+        let network = (&loaded.graph, &loaded.plan);
+        let question = Measure::new(network, args.mask.into(), (eps.clone(), clip), args.layers, sampling);
+        let question = question.map_err(|e| anyhow!("{}: {e}", loaded.model.display()))?;
+        let (records, ended) = ask(&question, loaded.subject(), &args.run)?;
+        if ended.is_ok() || !records.is_empty() {
+            let (model, weights) = (loaded.model.display().to_string(), weight_signs(&loaded.graph));
+            let summary = TightnessSummary::new(model, weights, &records);
+            if args.run.json {
+                output::print(&serde_json::to_string(&summary)?)?;
+            }
+            summaries.push((summary, eps, clip));
         }
-        summaries.push((summary, eps, clip));
+        ended?;
     }
-    ended
+    Ok(())
 }
 
 /// A summary with what its table says besides.
-type Shown = (TightnessSummary, Eps, Option<(f64, f64)>);
+pub(crate) type Shown = (TightnessSummary, Eps, Option<(f64, f64)>);
 
 fn text(summaries: &[Shown], layers: bool) -> String {
     let mut table = Table::new();

@@ -111,3 +111,61 @@ fn wrong_usage_is_named() {
     has(&[IBP, "mnist-cnn-plain.onnx", "--out", "x"], "--out");
     has(&[IBP, "--clip", "0.5,1"], "outside the clipping range");
 }
+
+#[test]
+fn several_radii_are_one_table() {
+    let text = stdout(&run(&["tightness", IBP, "--indices", "0..5", "--eps", "0.02,0.1"]));
+    let rows: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 4, "{text}");
+    assert!(rows[2].contains(" 0.02 |") && rows[3].contains(" 0.1 |"), "{text}");
+    let text = refused(&["tightness", IBP, "--eps", "0.02,0.1", "--out", "/nowhere/x.jsonl"], 2);
+    assert!(text.contains("2 radii"), "{text}");
+}
+
+#[test]
+fn trained_networks_are_measured_and_drawn() {
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = |name: &str, seed: u32, method: &str| {
+        serde_json::json!({
+            "onnx": models.join(name), "figures": ["by-width"], "method": method, "width": 1, "depth": 4,
+            "seed": seed, "epoch": 8, "eps_train": 0.1, "adversarial": 0.5, "weight_norm": 3.0,
+        })
+    };
+    let sweep = |y: &str| {
+        let text = serde_json::json!({
+            "eps": 0.1, "inputs": 6,
+            "images": models.join("data/mnist-test-1000-images.idx.gz"),
+            "labels": models.join("data/mnist-test-1000-labels.idx.gz"),
+            "figures": [{"name": "by-width", "title": "T", "x": "width", "x_label": "width", "y": [y], "log_y": true}],
+            "done": {
+                "a": [network("mnist-cnn-ibp0.1.onnx", 0, "IBP"), network("mnist-cnn-ibp0.3.onnx", 1, "IBP")],
+                "b": [network("mnist-cnn-plain.onnx", 0, "plain")],
+            },
+        });
+        std::fs::write(folder.path().join("sweep.json"), text.to_string()).expect("room");
+    };
+    sweep("tightness");
+    std::fs::write(folder.path().join("autoencoder.csv"), "rank,optimal,layerwise,error\n5,1,2,0.5\n")
+        .expect("room");
+    let path = folder.path().to_str().expect("UTF-8");
+    let text = stdout(&run(&["tightness", "--study", "trained", path]));
+    let table = std::fs::read_to_string(folder.path().join("trained.csv")).expect("a table");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((rows.len(), rows[0][7]), (4, "tightness"), "{table}");
+    // The same as without a study.
+    let one = stdout(&run(&["tightness", IBP, "--eps", "0.1", "--indices", "0..6", "--json"]));
+    let one: Value = serde_json::from_str(&one).expect("JSON");
+    assert_eq!(rows[1][7].parse::<f64>().ok(), one["mean_tightness"].as_f64());
+    assert_eq!(rows[1][14].parse::<f64>().ok(), one["certified_accuracy"].as_f64());
+    let line = text.lines().find(|line| line.contains("| IBP")).expect("a line");
+    assert_eq!(line.split('|').nth(3).map(str::trim), Some("2"), "two seeds: {text}");
+    let figure = std::fs::read_to_string(folder.path().join("by-width.svg")).expect("a figure");
+    assert!(figure.contains("IBP") && figure.contains("plain"));
+    assert!(folder.path().join("autoencoder.svg").is_file() && text.contains("principal components"));
+
+    sweep("beauty");
+    assert!(refused(&["tightness", "--study", "trained", path], 2).contains("weight_norm"));
+    assert!(refused(&["tightness", "--study", "trained"], 2).contains("folder"));
+    assert!(refused(&["tightness", "--study", "trained", "/nowhere"], 2).contains("/nowhere/sweep.json"));
+}

@@ -6,7 +6,8 @@
 
 With proof, interval and linear bounds and branch and bound (:meth:`Network.certify`,
 :meth:`Network.bounds`, :func:`verify`) and why they
-do or do not reach (:meth:`Network.tightness`); with a stated risk, randomized smoothing of a network
+do or do not reach (:meth:`Network.tightness`), also of torch modules while they are trained (:func:`certify`,
+:func:`tightness`, :class:`TrainingRecorder`); with a stated risk, randomized smoothing of a network
 (:meth:`Network.smooth`) or of any classifier (:func:`smooth`). The statistics alone are in
 :mod:`tightrope.confidence` and :func:`radius`.
 """
@@ -26,6 +27,7 @@ from ._records import concat
 from ._results import LipschitzReport, Smoothing, TightnessReport, Verdicts, read
 from ._smooth import smooth
 from ._tightrope import __version__
+from ._training import EpochFigures, TrainingRecorder, certify, tightness
 from ._verify import Verdict, verify, verify_table
 from .errors import ClassifierError, InputError, Interrupted, ModelError, TightropeError
 
@@ -35,6 +37,7 @@ __all__ = [
     "Brackets",
     "Certification",
     "ClassifierError",
+    "EpochFigures",
     "Images",
     "InputError",
     "Interrupted",
@@ -45,9 +48,11 @@ __all__ = [
     "Smoothing",
     "TightnessReport",
     "TightropeError",
+    "TrainingRecorder",
     "Verdict",
     "Verdicts",
     "__version__",
+    "certify",
     "concat",
     "confidence",
     "errors",
@@ -56,6 +61,7 @@ __all__ = [
     "radius",
     "read",
     "smooth",
+    "tightness",
     "verify",
     "verify_table",
 ]
