@@ -75,7 +75,8 @@ fn one(run: &Value, record: &Value) -> Result<String> {
     if run["alpha"].as_f64() != Some(total) || !(alpha > 0.0 && alpha <= total && sigma > 0.0) {
         return Err(Refusal::Rejected(format!("{name}: spends {alpha} of an alpha of {}", run["alpha"])));
     }
-    if run["sigma"].as_f64() != Some(sigma) {
+    let stated = run["sigma"].as_array().is_some_and(|all| all.iter().any(|one| one.as_f64() == Some(sigma)));
+    if !stated || record["sigma"].as_f64() != Some(sigma) {
         return Err(Refusal::Rejected(format!("{name}: other noise than that of the run")));
     }
     if record["radius"].as_f64() != Some(radius) || !(radius >= 0.0 && radius.is_finite()) {

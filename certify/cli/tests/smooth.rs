@@ -110,7 +110,9 @@ fn several_scales_are_the_runs_of_each() {
         let arguments = ["smooth", MLP, "-n", "400", "--indices", "0..4", "--sigma", sigma, "--out", &out];
         let text = stdout(&run(&arguments));
         let mut records = records(folder.path().join(name).as_path()).1;
-        records.iter_mut().for_each(|record| record["seconds"] = 0.into());
+        for record in &mut records {
+            record["seconds"] = 0.into();
+        }
         (text, records)
     };
     let (both, together) = of("both", "0.25,0.5");
