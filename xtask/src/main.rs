@@ -20,6 +20,8 @@ usage: cargo xtask COMMAND
 
 commands:
   test            run all checks: format, lints, generated code, tests, documentation, Python, C
+  test --all      the same with what takes longer: every repetition of the tests that kill processes,
+                  every certificate of the corpus where there is one
   python          only the Python package: build, install in target/python, test
   bench --peers   timings beside PyTorch, onnxruntime and auto_LiRPA, to benches/RESULTS.md;
                   with --only TITLE just some, to the terminal; --rounds N; --lirpa FOLDER
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
     match arguments {
         ["test"] => test::run(&repository()),
+        ["test", "--all"] => test::all(&repository()),
         ["bench", "--peers", rest @ ..] => bench::peers(&repository(), rest),
         ["python"] => python::run(&repository()).map(|()| "passed".to_owned()),
         ["c"] => capi::run(&repository()).map(|()| "passed".to_owned()),

@@ -43,13 +43,17 @@ def test_several_scales_are_the_runs_of_each(load, mnist, tmp_path):
     network = load("mnist-mlp-noise25")
     both = network.smooth(x[:3], y[:3], sigma=[0.25, 0.5], n=300)
     assert both.sigma.tolist() == [0.25, 0.5] * 3 and both.index.tolist() == [0, 0, 1, 1, 2, 2]
-    for level in both.levels():
-        alone = network.smooth(x[:3], y[:3], sigma=float(level.sigma[0]), n=300)
-        assert level.radius.tolist() == alone.radius.tolist()
+    for sigma in (0.25, 0.5):
+        alone = network.smooth(x[:3], y[:3], sigma=sigma, n=300)
+        assert both.at(sigma).radius.tolist() == alone.radius.tolist()
+    with pytest.raises(tightrope.InputError, match="accepted: 0.25, 0.5"):
+        both.at(0.3)
     assert "sigma 0.5" in both.summary()
     both.save(tmp_path / "run.jsonl")
     assert tightrope.read(tmp_path / "run.jsonl") == both
-    with pytest.raises(tightrope.InputError, match="one"):
+    with pytest.raises(tightrope.InputError, match="by .at"):
+        both.certified_accuracy(0.5)
+    with pytest.raises(tightrope.InputError, match="by .at"):
         both.to_tsv(tmp_path / "run.tsv")
     with pytest.raises(tightrope.InputError, match="twice"):
         network.smooth(x[:3], y[:3], sigma=[0.5, 0.5], n=300)

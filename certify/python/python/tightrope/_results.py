@@ -76,35 +76,44 @@ class Smoothing(_Run):
 
     @property
     def average_certified_radius(self) -> float:
-        """Mean over rows of the radius, 0 where the certified class is wrong."""
-        return float(np.mean(np.where(self.correct, self.radius, 0.0)))
+        """Mean over inputs of the radius, 0 where the certified class is wrong."""
+        return float(np.mean(np.where(self._one().correct, self.radius, 0.0)))
 
     def certified_accuracy(self, radii: ArrayLike = 0.0) -> Any:
-        """Share of rows that are certified correctly at a radius, or at each of several.
+        """Share of inputs that are certified correctly at a radius, or at each of several.
 
-        A row counts at radius 0 if its certified class is right, at others if its radius is at least
+        An input counts at radius 0 if its certified class is right, at others if its radius is at least
         that large.
         """
-        return _shares(self.correct, self.radius, radii)
+        return _shares(self._one().correct, self.radius, radii)
 
     def summary(self) -> str:
         """One line that says what was found."""
         if not len(self):
             return "no inputs"
-        if len(levels := self.levels()) > 1:
+        if len(levels := self._levels()) > 1:
             return "; ".join(f"sigma {level.sigma[0]:g}: {level.summary()}" for level in levels)
         text = f"{len(self)} inputs, average certified radius {self.average_certified_radius:.4g}"
         return f"{text}, abstentions {self.abstentions}, samples {int(self.samples.sum())}"
 
-    def levels(self) -> list[Smoothing]:
-        """The results of each scale of the noise."""
-        return [self[self.sigma == sigma] for sigma in dict.fromkeys(self.sigma)]
+    def at(self, sigma: float) -> Smoothing:
+        """The rows of one scale of the noise."""
+        if sigma not in self.sigma:
+            raise InputError(f"sigma: found {sigma!r}; accepted: {', '.join(map(str, dict.fromkeys(self.sigma.tolist())))}")
+        return self[self.sigma == sigma]
+
+    def _levels(self) -> list[Smoothing]:
+        return [self.at(sigma) for sigma in dict.fromkeys(self.sigma.tolist())]
+
+    def _one(self) -> Smoothing:
+        if len(levels := dict.fromkeys(self.sigma.tolist())) > 1:
+            raise InputError(f"found results of the scales {', '.join(map(str, levels))}; accepted: one, by .at(sigma)")
+        return self
 
     def to_tsv(self, path: str | Path) -> None:
         """Writes the table of the field's scripts (``idx label predict radius correct time``), radii
         rounded down, which ``tightrope curve`` reads too; of one scale of the noise."""
-        if len(self.levels()) > 1:
-            raise InputError(f"found the scales {self.header['sigma']}; accepted: one (see levels)")
+        self._one()
         lines = ["idx\tlabel\tpredict\tradius\tcorrect\ttime"]
         for i in range(len(self)):
             radius = np.floor(self.radius[i] * 1e4) / 1e4
@@ -114,7 +123,7 @@ class Smoothing(_Run):
 
     def plot(self, ax: Any = None, **line: Any) -> Any:
         """Certified accuracy over the radius, a line for each scale of the noise (needs matplotlib)."""
-        if len(levels := self.levels()) > 1:
+        if len(levels := self._levels()) > 1:
             for level in levels:
                 ax = level.plot(ax, **{"label": f"sigma {level.sigma[0]:g}", **line})
             return ax
