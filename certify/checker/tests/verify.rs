@@ -176,8 +176,7 @@ fn instances_of_the_competition() {
         eprintln!("skipped: no corpus at {} (set TIGHTROPE_CORPUS)", corpus.display());
         return;
     };
-    let every =
-        if std::env::var_os("TIGHTROPE_ALL").is_some() { 1 } else { 31 };
+    let every = if std::env::var_os("TIGHTROPE_ALL").is_some() { 1 } else { 31 };
     let folder = tempfile::tempdir().expect("a folder");
     let mut accepted = 0;
     for line in table.lines().skip(1).step_by(every) {
