@@ -5,6 +5,8 @@
 //! A backward pass replaces a linear function of a value by one of earlier values that is nowhere greater, node
 //! by node. Its coefficients are rounded; that changes the function by at most the rounding times the magnitude
 //! of what they multiply, which is charged, and from there on the rounded ones count as exact.
+//! Products that are too small for normal numbers lose up to 2^-1074 whatever their size; that times all that a
+//! node reads is charged once for the node.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub(crate) struct State {
     pub(crate) upper: Vec<Arc<Vec<f64>>>,
     /// For each node what a coefficient of 1 on each entry of its result costs in rounding.
     charges: Vec<Arc<Vec<f64>>>,
+    /// For each node what underflow of coefficients costs at most.
+    floors: Vec<f64>,
     /// Slopes of the lines below and above functions.
     slopes: Vec<Arc<Vec<[f64; 2]>>>,
     offsets: Vec<Arc<Vec<[f64; 2]>>>,
@@ -85,6 +89,7 @@ impl State {
             lower: Vec::with_capacity(nodes + 1),
             upper: Vec::with_capacity(nodes + 1),
             charges: Vec::with_capacity(nodes),
+            floors: Vec::with_capacity(nodes),
             slopes: Vec::with_capacity(nodes),
             offsets: Vec::with_capacity(nodes),
             single,
@@ -101,6 +106,12 @@ impl State {
 
     fn magnitude(&self, value: usize, entry: usize) -> f64 {
         self.lower[value][entry].abs().max(self.upper[value][entry].abs())
+    }
+
+    /// Far above what underflow of the coefficients of a value changes in a linear function.
+    fn underflow(&self, model: &Model, value: usize) -> f64 {
+        let total: f64 = (0..model.len(value)).map(|i| self.magnitude(value, i)).sum();
+        f64::MIN_POSITIVE * (1.0 + total)
     }
 
     /// The same over a part of the inputs.
@@ -164,6 +175,8 @@ impl State {
         self.lower.push(Arc::new(lower));
         self.upper.push(Arc::new(upper));
         self.charges.push(Arc::new(charges));
+        // Each of at most 2^50 terms of a coefficient loses 2^-1074, the least normal number is 2^-1022.
+        self.floors.push(node.inputs.iter().map(|&v| self.underflow(model, v)).sum());
         self.slopes.push(Arc::new(slopes));
         self.offsets.push(Arc::new(offsets));
     }
@@ -209,7 +222,7 @@ impl State {
                 size += c.abs() * most;
                 flushed += if c.abs() < FLUSHED { most } else { 0.0 };
             });
-            charges[o] = ((back + 2.0 * affine.relative) * size + affine.bias_error) * (1.0 + here);
+            charges[o] = ((back + 2.0 * affine.relative) * size + affine.bias_error) * (1.0 + here) + TINY;
             if affine.moves && affine.bias.is_empty() {
                 affine.weights.row(o, |input, i, _| {
                     let v = node.inputs[input];
@@ -316,6 +329,9 @@ impl State {
             }
             count += node.len;
             node.inputs.iter().for_each(|&v| open(&mut pending[v], v));
+            for r in (0..R).filter(|&r| above.iter().any(|a| a[r] != 0.0)) {
+                cost[r] += self.floors[index];
+            }
             let slopes = via.and_then(|via| via.get(&index));
             for (i, a) in above.iter().enumerate().filter(|(_, a)| a.iter().any(|a| *a != 0.0)) {
                 let mut add = |r: usize, offset: f64, charge: f64| {
@@ -358,9 +374,12 @@ impl State {
                                 (own, function.offsets(i, own, low, high)[side])
                             };
                             let part = a[r] * slope;
-                            let charged = gamma(model.uses[v]) * part.abs();
                             let single = self.charges[index].get(i).filter(|_| !constant);
-                            let charged = if part == 0.0 { 0.0 } else { charged * self.magnitude(v, i) };
+                            let charged = if part == 0.0 {
+                                0.0
+                            } else {
+                                gamma(model.uses[v]) * (part.abs() * self.magnitude(v, i))
+                            };
                             add(r, offset, charged + single.map_or(0.0, |error| a[r].abs() * error));
                             pending[v][i][r] += part;
                         }
@@ -376,7 +395,7 @@ impl State {
                             add(r, offset, 0.0);
                             for (input, j, c) in terms {
                                 let (v, part) = (node.inputs[input], a[r] * c);
-                                add(r, 0.0, gamma(model.uses[v]) * part.abs() * self.magnitude(v, j));
+                                add(r, 0.0, gamma(model.uses[v]) * (part.abs() * self.magnitude(v, j)));
                                 pending[v][j][r] += part;
                             }
                         }

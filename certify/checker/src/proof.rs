@@ -340,7 +340,8 @@ fn combined(
                 let product = weight * c;
                 // The product was rounded.
                 let most = state.lower[value][i].abs().max(state.upper[value][i].abs());
-                sum.error += if weight == 1.0 { 0.0 } else { gamma(1) * product.abs() * most };
+                let rounding = gamma(1) * (product.abs() * most) + f64::MIN_POSITIVE * (1.0 + most);
+                sum.error += if weight == 1.0 { 0.0 } else { rounding };
                 sum.terms.push((value, i, product));
             }
         }

@@ -192,6 +192,50 @@ fn false_claims_are_never_accepted() {
     assert!(proved > 100 && wrong > 200, "{proved} certificates, {wrong} false claims");
 }
 
+/// The first layers are large and the last small, so that the coefficient on what the first give underflows in a
+/// pass from behind, while the result counts; and the same with factors of a usual size.
+#[test]
+fn what_underflows_is_charged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("chain.onnx");
+    for (large, small, last) in [(1e38_f32, 1e-40_f32, 1e-10_f32), (1e3, 1e-3, 1.0)] {
+        let factors = [vec![large; 8], vec![small; 8], vec![last]].concat();
+        let product: f64 = factors.iter().map(|&factor| f64::from(factor)).product();
+        let widths = [vec![1; factors.len() + 1], vec![2]].concat();
+        for relu in [false, true] {
+            // Class 0 has 1.2 times the product, class 1 x times it.
+            let mut graph = dense_chain(&widths, relu, Init::KaimingUniform, 1);
+            let mut left = factors.iter();
+            for node in &mut graph.nodes {
+                if let Op::Affine(Affine::Dense(dense)) = &mut node.op {
+                    let bias =
+                        || Some(Periodic::new(Weights::new(vec![f64::from((1.2 * product) as f32), 0.0]), 1));
+                    let (weight, bias) = left
+                        .next()
+                        .map_or_else(|| (vec![0.0, 1.0], bias()), |&factor| (vec![factor.into()], None));
+                    (dense.weight, dense.bias) = (Weights::new(weight), bias);
+                }
+            }
+            save(&graph, &model).expect("room");
+            let digest =
+                tightrope::runs::provenance::fingerprint(Path::new(""), std::slice::from_ref(&model))
+                    .expect("readable");
+            let claim = |eps: &str| {
+                format!(
+                    "tightrope-certificate 1\nmodel {digest}\narithmetic real\nlabel 0\nnorm linf\neps {eps}\n\
+                     clip none\ninput 3f800000\nverdict certified\nbox\nrow 0\nend\n"
+                )
+            };
+            let said = answers(&model, &["0.1", "0.3", "0.5"].map(claim));
+            assert!(said[0].starts_with("accepted") || large > 1e3, "{relu} {said:?}");
+            assert!(
+                said[1..].iter().all(|said| said.contains("disjuncts 0 are not refuted")),
+                "{relu} {said:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn real_arithmetic_is_not_that_of_f32() {
     // The layer adds 1e8 and takes it off again.

@@ -172,7 +172,8 @@ impl Builder {
             }
             "Pad" if matches!(call.text("mode").as_str(), "" | "constant") && call.inputs.len() < 4 => {
                 let pads = call.ints("pads", 1)?.unwrap_or_default();
-                let fill = call.optional(2)?.map_or(call.float("value", 0.0), |data| data[0]);
+                let fill = call.optional(2)?.and_then(|data| data.first().copied());
+                let fill = fill.unwrap_or(call.float("value", 0.0));
                 if pads.len() != 2 * rank || pads.iter().any(|p| *p < 0) {
                     return call.fail("pads that do not fit");
                 }
