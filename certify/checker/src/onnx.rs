@@ -13,6 +13,8 @@ use crate::functions::Function;
 use crate::model::{Affine, Kind, Model, Node, Weights};
 use crate::{Refusal, Result, cannot, files};
 
+/// Versions of the operators that are read.
+const VERSIONS: std::ops::RangeInclusive<i64> = 7..=24;
 /// No value may have more entries.
 const MOST: usize = 1 << 25;
 
@@ -55,6 +57,11 @@ pub(crate) fn load(path: &Path) -> Result<(Model, String, Option<String>)> {
     let wrong = |e: String| Refusal::Usage(format!("{}: {e}", path.display()));
     let mut proto = ModelProto::parse_from_bytes(&bytes).map_err(|e| wrong(format!("no ONNX model: {e}")))?;
     let weights = files::external(path, &mut proto)?;
+    // Before 7 operators broadcast in another way.
+    let own = proto.opset_import.iter().filter(|set| matches!(set.domain.as_str(), "" | "ai.onnx"));
+    if let Some(set) = own.map(|set| set.version).find(|version| !VERSIONS.contains(version)) {
+        return cannot(format!("operators of version {set}, only those of {VERSIONS:?}"));
+    }
     let graph = proto.graph.as_ref().ok_or_else(|| wrong("no graph".into()))?;
     Ok((build(graph)?, files::sha256(&raw), weights))
 }

@@ -5,6 +5,8 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Asked, certificates, check, digits, models, unpacked};
+use onnx_protobuf::ModelProto;
+use protobuf::Message;
 use tightrope::attack::Pgd;
 use tightrope::bounds::{Evaluation, Method, Norm};
 
@@ -195,6 +197,13 @@ fn what_is_not_known_is_named() {
     let model = models().join("mnist-maxmin-lipschitz1.onnx");
     let (code, said) = answer_to(&model, folder.path(), "");
     assert!(code == 3 && said.contains("cannot check") && said.contains("/1/MatMul"), "{said}");
+    let bytes = std::fs::read(models().join("mnist-mlp-noise25.onnx")).expect("a shipped network");
+    let mut old = ModelProto::parse_from_bytes(&bytes).expect("a model");
+    old.opset_import[0].version = 6;
+    let path = folder.path().join("old.onnx");
+    std::fs::write(&path, old.write_to_bytes().expect("a model")).expect("room");
+    let (code, said) = answer_to(&path, folder.path(), "");
+    assert!(code == 3 && said.contains("operators of version 6"), "{said}");
     let (model, found) = of("mnist-cnn-ibp0.1.onnx", (1, "0.1"), Method::Ibp, folder.path());
     let text = unpacked(&found[0]);
     for (from, to) in

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._certification import Certification
-from ._network import Network, _exported, load
+from ._network import Method, Network, _exported, load
 from ._results import TightnessReport, _axes
 from .errors import InputError
 
@@ -145,7 +145,7 @@ class TrainingRecorder:
         eps: float,
         *,
         clip: tuple[float, float] | Literal["auto"] | None = (0.0, 1.0),
-        method: str = "ibp",
+        method: Method = "ibp",
         attack: tuple[int, int] = (10, 1),
         layers: bool = False,
         every: int = 1,
@@ -169,7 +169,7 @@ class TrainingRecorder:
             return None
         common: dict[str, Any] = {"clip": self.clip, "progress": False}
         net = _network(module, self.x)
-        found = net.certify(self.x, self.y, self.eps, method=self.method, attack=self.attack, **common)  # type: ignore[arg-type]
+        found = net.certify(self.x, self.y, self.eps, method=self.method, attack=self.attack, **common)
         report = net.tightness(self.x, self.y, self.eps, layers=self.layers, **common)
         units = report.dead + report.unstable + report.active
         layers = {name: float(np.mean(values)) for name, values in report.per_layer.items()}
