@@ -124,9 +124,9 @@ def test_a_removed_node_is_not_missed(cluster, mnist, tmp_path):
     cluster.wait_for_nodes()
     timer = threading.Timer(1.0, lambda: cluster.remove_node(extra, allow_graceful=False))
     timer.start()
-    many = tightrope.ray.smooth(slow, x, sigma=0.5, n=200, out=tmp_path / "many", block=4)
+    many = tightrope.ray.smooth(slow, x, sigma=[0.25, 0.5], n=200, out=tmp_path / "many", block=4)
     timer.join()
-    one = tightrope.smooth(slow, x, sigma=0.5, n=200, out=tmp_path / "one")
+    one = tightrope.smooth(slow, x, sigma=[0.25, 0.5], n=200, out=tmp_path / "one")
     assert many == one and without_seconds(tmp_path / "one") == without_seconds(tmp_path / "many")
 
 

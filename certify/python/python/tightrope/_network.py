@@ -102,7 +102,7 @@ def load(
             f"model: found {type(model).__name__}; accepted: a file, bytes, an onnx.ModelProto or a torch module"
         )
     fixed = {str(k): np.ascontiguousarray(v, dtype=np.float32) for k, v in (fix or {}).items()}
-    made_from = (source, shape, *constants, fixed, output)
+    made_from: tuple[Any, ...] = (source, shape, *constants, fixed, output)
     return Network(_tightrope.Network(*made_from), name, made_from)
 
 

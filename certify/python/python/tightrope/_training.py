@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from ._certification import Certification
 from ._network import Method, Network, _exported, load
-from ._results import TightnessReport, _axes
+from ._records import _axes
+from ._results import TightnessReport
 from .errors import InputError
 
 __all__ = ["EpochFigures", "TrainingRecorder", "certify", "tightness"]

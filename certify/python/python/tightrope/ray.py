@@ -13,9 +13,10 @@ Needs ``pip install tightrope[ray]`` here, and Tightrope on every node.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,7 +58,7 @@ class Cluster:
         self.retries = whole("retries", retries, 0, 2**31 - 1)
         self.block = None if block is None else whole("block", block, 1, 2**31)
         if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
 
     def blocks(self, places: list[int]) -> list[list[int]]:
         """Places that follow each other, as one task has them."""
@@ -293,5 +294,5 @@ def verify(
         there = {name: value for name, value in options.items() if name != "indices"}
         return cluster.answers(_instances, places, path, there)
 
-    kept = {"out": out, "resume": resume, "shard": shard, "progress": progress}
+    kept: dict[str, Any] = {"out": out, "resume": resume, "shard": shard, "progress": progress}
     return _answered(answers, lambda: _verify.verify_table(table, **kept, **options))
